@@ -1,0 +1,3 @@
+module github.com/tracer-framework/tracer/pkg
+
+go 1.26

@@ -1,0 +1,3 @@
+module github.com/tracer-framework/tracer/schemas
+
+go 1.26

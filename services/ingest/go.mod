@@ -1,0 +1,3 @@
+module github.com/tracer-framework/tracer/services/ingest
+
+go 1.26

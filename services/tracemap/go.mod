@@ -1,0 +1,3 @@
+module github.com/tracer-framework/tracer/services/tracemap
+
+go 1.26

@@ -1,0 +1,3 @@
+module github.com/tracer-framework/tracer/services/tracer
+
+go 1.26
