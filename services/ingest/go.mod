@@ -1,3 +1,12 @@
 module github.com/tracer-framework/tracer/services/ingest
 
 go 1.26
+
+require (
+	github.com/tracer-framework/tracer/pkg v0.0.0
+	github.com/tracer-framework/tracer/schemas v0.0.0
+)
+
+replace github.com/tracer-framework/tracer/pkg => ../../pkg
+
+replace github.com/tracer-framework/tracer/schemas => ../../schemas
