@@ -19,6 +19,11 @@ type Conn struct {
 	HTTPHost      string // of the first request
 	HTTPUserAgent string // of the first request
 	DNSQuery      string // of the first query
+
+	// Counters, if not nil, is told what limits cut off and what could not be parsed.
+	Counters *Counters
+
+	rows [4]uint32 // rows emitted so far, per kind
 }
 
 // Sink takes finished rows. The row is copied before a method returns, so that the
