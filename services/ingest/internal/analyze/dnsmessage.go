@@ -9,7 +9,7 @@ const (
 	dnsHeaderLen    = 12
 	dnsMaxQuestions = 16 // of one message; more are not believed
 
-	dnsMaxHops      = 127 // compression pointers followed for one name
+	dnsMaxHops = 127 // compression pointers followed for one name
 
 	dnsQR = 1 << 15
 	dnsAA = 1 << 10
