@@ -109,12 +109,58 @@ func appendPrintable(dst, b []byte) []byte {
 	return dst
 }
 
-// again returns prev if it reads like b, else b as text. Values repeat within a flow.
+// again returns prev if it is b as text, else makes b text. Values repeat within a flow.
 func again(prev string, b []byte) string {
-	if prev == string(b) {
+	if same(prev, b) {
 		return prev
 	}
 	return printable(b)
+}
+
+// same reports whether text made by printable is certain to be b.
+func same(text string, b []byte) bool {
+	return text == string(b) && strings.IndexByte(text, '\\') < 0
+}
+
+// guarded makes a failure of a parser cost one flow only. The analyzer that failed is not
+// used again and its unfinished rows are lost.
+func guarded(start func(*Conn, Sink) Analyzer) func(*Conn, Sink) Analyzer {
+	return func(c *Conn, s Sink) Analyzer { return &guard{inner: start(c, s), c: c} }
+}
+
+type guard struct {
+	inner Analyzer // nil after a failure
+	c     *Conn
+}
+
+func (g *guard) Data(ts model.Time, fromOrig bool, data []byte) (more bool) {
+	if g.inner == nil {
+		return false
+	}
+	defer g.recover()
+	return g.inner.Data(ts, fromOrig, data)
+}
+
+func (g *guard) Gap(ts model.Time, fromOrig bool, n int64) {
+	if g.inner != nil {
+		defer g.recover()
+		g.inner.Gap(ts, fromOrig, n)
+	}
+}
+
+func (g *guard) End(ts model.Time) {
+	if inner := g.inner; inner != nil {
+		defer g.recover()
+		inner.End(ts)
+		g.inner = nil
+	}
+}
+
+func (g *guard) recover() {
+	if recover() != nil {
+		g.inner = nil
+		g.c.count(AnalyzerPanics)
+	}
 }
 
 // appendCapped appends b up to max bytes in all and reports whether all of it fitted.

@@ -20,8 +20,8 @@ const (
 // when they hold to it. NetBIOS name service looks alike too but encodes its names in its
 // own way, and is told apart by that.
 var (
-	dnsUDP = Protocol{Name: "dns", Transport: 17, Match: matchDNSDatagram, New: func(c *Conn, s Sink) Analyzer { return newDNS(c, s, false) }}
-	dnsTCP = Protocol{Name: "dns", Transport: 6, Match: matchDNSStream, New: func(c *Conn, s Sink) Analyzer { return newDNS(c, s, true) }}
+	dnsUDP = Protocol{Name: "dns", Transport: 17, Match: matchDNSDatagram, New: guarded(newDNSDatagram)}
+	dnsTCP = Protocol{Name: "dns", Transport: 6, Match: matchDNSStream, New: guarded(newDNSStream)}
 )
 
 func matchDNSDatagram(_ bool, msg []byte) Verdict {
@@ -80,6 +80,9 @@ type dnsStream struct {
 }
 
 var dnsPool = sync.Pool{New: func() any { return new(dnsAnalyzer) }}
+
+func newDNSDatagram(c *Conn, s Sink) Analyzer { return newDNS(c, s, false) }
+func newDNSStream(c *Conn, s Sink) Analyzer   { return newDNS(c, s, true) }
 
 func newDNS(c *Conn, s Sink, stream bool) Analyzer {
 	a := dnsPool.Get().(*dnsAnalyzer)

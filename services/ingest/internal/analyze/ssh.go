@@ -11,7 +11,7 @@ import (
 )
 
 // sshTCP is the Secure Shell transport up to its key exchange (RFC 4253).
-var sshTCP = Protocol{Name: "ssh", Transport: 6, Match: matchSSH, New: newSSH}
+var sshTCP = Protocol{Name: "ssh", Transport: 6, Match: matchSSH, New: guarded(newSSH)}
 
 // Limits per direction.
 const (

@@ -9,7 +9,7 @@ import (
 
 // tlsTCP is TLS 1.0 to 1.3 and SSL 3.0 over TCP (RFC 8446, RFC 5246, RFC 6101), and the
 // hello of SSL 2.0 that older clients open with.
-var tlsTCP = Protocol{Name: "tls", Transport: 6, Match: matchTLS, New: newTLS}
+var tlsTCP = Protocol{Name: "tls", Transport: 6, Match: matchTLS, New: guarded(newTLS)}
 
 // Content types of a record.
 const (
