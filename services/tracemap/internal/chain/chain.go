@@ -308,7 +308,7 @@ func (m *Map) Dests(exchanges []store.Exchange) []store.Dest {
 	want := map[store.Dest]bool{}
 	for _, c := range exchanges {
 		d := store.Dest{IP: c.RespIP, Port: c.RespPort}
-		if _, known := m.clients[d]; !known && !c.Attempt {
+		if _, known := m.clients[d]; !known {
 			want[d] = true
 		}
 	}
@@ -330,7 +330,7 @@ func (m *Map) Add(hosts []netip.Addr, exchanges []store.Exchange, clients map[st
 		m.clients[d] = list
 	}
 	for _, c := range exchanges {
-		if c.Attempt || !host(c.OrigIP) || !host(c.RespIP) || c.OrigIP == c.RespIP {
+		if !host(c.OrigIP) || !host(c.RespIP) || c.OrigIP == c.RespIP {
 			continue
 		}
 		if k := keyOf(c); m.candidates[k] == nil {
