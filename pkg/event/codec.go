@@ -49,6 +49,9 @@ func EncodeStructured(ev cloudevents.Event) (map[string][]string, []byte, error)
 	if err := ev.Validate(); err != nil {
 		return nil, nil, fmt.Errorf("event %s %q: %w", ev.Type(), ev.ID(), err)
 	}
+	if data := ev.Data(); len(data) > 0 && !ev.DataBase64 && (!utf8.Valid(data) || isJSON(ev.DataMediaType()) && !json.Valid(data)) {
+		return nil, nil, fmt.Errorf("event %s %q: data is no JSON", ev.Type(), ev.ID())
+	}
 	var b bytes.Buffer
 	if err := cloudevents.WriteJson(&ev, &b); err != nil {
 		return nil, nil, fmt.Errorf("event %s %q: %w", ev.Type(), ev.ID(), err)

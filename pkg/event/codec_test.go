@@ -242,6 +242,9 @@ func FuzzDecode(f *testing.F) {
 		// What was understood can be written and read again with the same meaning.
 		for _, encode := range []func(cloudevents.Event) (map[string][]string, []byte, error){event.EncodeBinary, event.EncodeStructured} {
 			h, b, err := encode(ev)
+			if err != nil && strings.HasSuffix(err.Error(), "data is no JSON") {
+				continue // binary mode carries any bytes
+			}
 			if err != nil {
 				t.Fatalf("cannot encode what was decoded: %v\n%v", err, ev)
 			}
