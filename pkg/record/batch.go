@@ -323,3 +323,20 @@ func eachBlock(raw []byte, fn func(Block) error) error {
 	}
 	return nil
 }
+
+// ReadNative replaces the rows of one table by those of the first Native block in data,
+// which has the table's columns in order, and returns what follows the block.
+func (b *Batch) ReadNative(table string, data []byte) (rest []byte, err error) {
+	for _, k := range b.kinds {
+		if k.table != table {
+			continue
+		}
+		r := reader{data}
+		if err := readBlock(&r, k.columns); err != nil {
+			reset(k.columns)
+			return nil, fmt.Errorf("read %s: %w", table, err)
+		}
+		return r.b, nil
+	}
+	return nil, fmt.Errorf("read %s: no such table", table)
+}

@@ -6,16 +6,14 @@ import (
 	"github.com/tracer-framework/tracer/pkg/model"
 )
 
-// Exchange is what one host did with another on one port: a group of flows with their
-// sums. Failed tries are kept apart from flows that carried payload, with the ports put
-// together, since a port scan would otherwise give an exchange per port.
+// Exchange is what one host did with another on one port: the flows between them that
+// carried payload, with their sums. Refused and unanswered tries are not part of it.
 type Exchange struct {
 	OrigIP   netip.Addr
 	RespIP   netip.Addr
-	RespPort uint16 // 0 for attempts
+	RespPort uint16
 	Proto    string
-	Service  string // recognised by content; empty for attempts
-	Attempt  bool   // no payload was exchanged: evidence of probing, no influence
+	Service  string // recognised by content
 
 	Start     model.Time // earliest first packet
 	End       model.Time // latest last packet
@@ -23,7 +21,7 @@ type Exchange struct {
 	OrigBytes uint64
 	RespBytes uint64
 
-	EvidenceIDs []string      // sorted
+	EvidenceIDs []string       // sorted
 	Flows       []ExchangeFlow // the first model.FlowsCap by start, flow_id
 }
 

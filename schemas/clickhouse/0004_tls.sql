@@ -1,0 +1,61 @@
+-- One row per TLS handshake.
+CREATE TABLE IF NOT EXISTS {{.Local "tls"}}{{.OnCluster}}
+(
+    flow_id UInt64 CODEC(ZSTD(1)),
+    evidence_id LowCardinality(String),
+    ts DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    n UInt32 CODEC(T64, ZSTD(1)),
+    orig_ip IPv6 CODEC(ZSTD(1)),
+    orig_port UInt16 CODEC(ZSTD(1)),
+    resp_ip IPv6 CODEC(ZSTD(1)),
+    resp_port UInt16 CODEC(ZSTD(1)),
+    proto LowCardinality(String),
+    transport LowCardinality(String),
+    version LowCardinality(String),
+    cipher LowCardinality(String),
+    curve LowCardinality(String),
+    sni LowCardinality(String),
+    alpn LowCardinality(String),
+    resumed Bool CODEC(ZSTD(1)),
+    established Bool CODEC(ZSTD(1)),
+    last_alert LowCardinality(String),
+    client_hello Bool CODEC(ZSTD(1)),
+    client_version UInt16 CODEC(T64, ZSTD(1)),
+    client_ciphers Array(UInt16) CODEC(ZSTD(1)),
+    client_extensions Array(UInt16) CODEC(ZSTD(1)),
+    client_groups Array(UInt16) CODEC(ZSTD(1)),
+    client_point_formats Array(UInt16) CODEC(ZSTD(1)),
+    client_sig_algs Array(UInt16) CODEC(ZSTD(1)),
+    client_versions Array(UInt16) CODEC(ZSTD(1)),
+    client_alpn Array(LowCardinality(String)),
+    server_hello Bool CODEC(ZSTD(1)),
+    server_version UInt16 CODEC(T64, ZSTD(1)),
+    server_cipher UInt16 CODEC(T64, ZSTD(1)),
+    server_extensions Array(UInt16) CODEC(ZSTD(1)),
+    ja3 LowCardinality(String),
+    ja3_raw LowCardinality(String),
+    ja3s LowCardinality(String),
+    ja3s_raw LowCardinality(String),
+    ja4 LowCardinality(String),
+    ja4_o LowCardinality(String),
+    ja4_r LowCardinality(String),
+    ja4_ro LowCardinality(String),
+    cert_chain Array(LowCardinality(String)),
+    cert_sha1 LowCardinality(String),
+    cert_subject LowCardinality(String),
+    cert_issuer LowCardinality(String),
+    cert_serial LowCardinality(String),
+    cert_not_before DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    cert_not_after DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    cert_sans Array(LowCardinality(String)),
+    cert_key_type LowCardinality(String),
+    cert_key_bits UInt16 CODEC(T64, ZSTD(1)),
+    cert_sig_alg LowCardinality(String),
+    cert_self_signed Bool CODEC(ZSTD(1))
+)
+ENGINE = {{.Engine "ReplacingMergeTree"}}
+PARTITION BY toDate(ts)
+ORDER BY (orig_ip, resp_ip, ts, flow_id, n)
+SETTINGS non_replicated_deduplication_window = 1000;
+
+{{.Distributed "tls" "flow_id"}}
