@@ -58,9 +58,8 @@ func (b *Block) Release() {
 type feed struct {
 	cur  *Block
 	pos  int
-	off  int64        // bytes consumed
-	seen atomic.Int64 // off as of the last change of block, for other goroutines
-	err  error        // other than the plain end
+	off  int64 // bytes consumed
+	err  error // other than the plain end
 	eof  bool
 	raw  *hashed
 	in   io.Reader
@@ -75,13 +74,13 @@ type feed struct {
 type hashed struct {
 	r io.Reader
 	h hash.Hash
-	n int64
+	n atomic.Int64
 }
 
 func (h *hashed) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
 	h.h.Write(p[:n])
-	h.n += int64(n)
+	h.n.Add(int64(n))
 	return n, err
 }
 
@@ -188,7 +187,6 @@ func (fd *feed) peek(n int) []byte {
 		copy(b.buf[at:], rest)
 		fd.cur.Release()
 		fd.cur, fd.pos = b, at
-		fd.seen.Store(fd.off)
 		fd.take(b)
 	}
 	return fd.cur.buf[fd.pos:min(fd.pos+n, fd.cur.end)]
@@ -218,7 +216,6 @@ func (fd *feed) discard(n int64) int64 {
 // close reads what is left, so that the hash covers the whole file, and counts it. Of a
 // damaged compressed stream the compressed bytes are counted.
 func (fd *feed) close() (sum []byte, unread uint64, err error) {
-	fd.seen.Store(fd.off)
 	unread = uint64(fd.cur.end - fd.pos)
 	fd.pos = fd.cur.end
 	fd.cur.Release()

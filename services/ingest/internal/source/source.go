@@ -42,6 +42,7 @@ type Result struct {
 // Reader reads one capture. It is used by one goroutine.
 type Reader struct {
 	name string // for messages
+	size int64
 	in   *feed
 	next func(*Reader, *Packet) bool
 	res  Result
@@ -75,6 +76,7 @@ func Open(path string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.size = st.Size()
 	return r, nil
 }
 
@@ -98,9 +100,12 @@ func (r *Reader) Next(p *Packet) bool {
 // Data beyond the next call of Next.
 func (r *Reader) Block() *Block { return r.in.cur }
 
-// Offset is about the number of decompressed bytes consumed so far. It may be called by
-// other goroutines.
-func (r *Reader) Offset() int64 { return r.in.seen.Load() }
+// FileOffset is the number of bytes read from the file so far, which runs ahead of what
+// Next returned.
+func (r *Reader) FileOffset() int64 { return r.in.raw.n.Load() }
+
+// Size is the size of the file.
+func (r *Reader) Size() int64 { return r.size }
 
 // Close ends reading, hashes what is left of the file and returns the result.
 func (r *Reader) Close() (Result, error) {
