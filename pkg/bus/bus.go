@@ -48,11 +48,14 @@ type Bus struct {
 	mu       sync.Mutex
 	asyncErr []error              // of PublishAsync since the last Flush
 	said     map[string]time.Time // when a repeated message was last logged
+	turns    map[string]chan struct{}
 }
 
 const (
-	maxPending  = 64              // messages PublishAsync keeps in flight
-	ackTimeout  = 5 * time.Second // wait for a publish acknowledgement before asking again
+	maxPending  = 64                     // messages PublishAsync keeps in flight
+	ackTimeout  = 2 * time.Second        // wait for a publish acknowledgement before asking again
+	probe       = 20 * time.Millisecond  // first wait between questions to a server that stores nothing
+	maxProbe    = 500 * time.Millisecond // longest such wait
 	sayEvery    = 30 * time.Second
 	connectWait = 2 * time.Second
 )
@@ -61,7 +64,7 @@ const (
 // at once when the server refuses the credentials or the configuration is wrong. Options
 // are applied last; nats.InProcessServer(s) connects to an embedded server.
 func Connect(ctx context.Context, cfg Config, opts ...nats.Option) (*Bus, error) {
-	b := &Bus{cfg: cfg, log: cfg.Log, slots: make(chan struct{}, maxPending), said: map[string]time.Time{}}
+	b := &Bus{cfg: cfg, log: cfg.Log, slots: make(chan struct{}, maxPending), said: map[string]time.Time{}, turns: map[string]chan struct{}{}}
 	if b.log == nil {
 		b.log = slog.Default()
 	}
@@ -180,10 +183,11 @@ func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	b.say("the bus reports an error", attrs...)
 }
 
-// say logs a warning, the same message not more often than every half minute.
+// say logs a warning, the same message (of the same durable) not more often than every
+// half minute.
 func (b *Bus) say(msg string, attrs ...any) {
 	key := msg
-	if len(attrs) > 1 {
+	if len(attrs) > 1 && attrs[0] == "durable" {
 		key = fmt.Sprint(msg, attrs[1])
 	}
 	b.mu.Lock()

@@ -140,42 +140,75 @@ func (b *Bus) fits(msg *nats.Msg) error {
 }
 
 // send publishes msg until it is stored, ctx is done or it is clear that it never will be.
+// Of the messages that wait for the same stream one at a time asks the server, so that a
+// stall costs next to nothing and ends as soon as there is room.
 func (b *Bus) send(ctx context.Context, msg *nats.Msg, typ string) error {
-	stalled := false
-	defer func() {
-		if stalled {
-			b.tel.stalled.Add(context.WithoutCancel(ctx), -1)
-		}
-	}()
-	for wait := backoff(0); ; {
-		tctx, cancel := context.WithTimeout(ctx, ackTimeout)
-		ack, err := b.js.PublishMsg(tctx, again(msg), jetstream.WithRetryAttempts(0))
-		cancel()
-		if err == nil {
-			b.stored(ctx, typ, ack)
-			if stalled {
+	err := b.once(ctx, msg, typ)
+	if err == nil || hopeless(err) {
+		return failed(msg, err)
+	}
+	b.tel.stalled.Add(ctx, 1)
+	defer b.tel.stalled.Add(context.WithoutCancel(ctx), -1)
+	turn := b.turn(msg.Header.Get(jetstream.ExpectedStreamHeader))
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return failed(msg, fmt.Errorf("%w (%s)", ctx.Err(), explain(err)))
+	}
+	told := false
+	for wait := probe; ; wait = min(2*wait, maxProbe) {
+		last := err
+		if err = b.once(ctx, msg, typ); err == nil {
+			if told {
 				b.log.Info("the bus takes messages again", "subject", msg.Subject)
 			}
 			return nil
 		}
+		if hopeless(err) {
+			return failed(msg, err)
+		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("publish %s: %w (last answer: %v)", msg.Subject, ctx.Err(), err)
+			return failed(msg, fmt.Errorf("%w (%s)", ctx.Err(), explain(last)))
 		}
-		why, hopeless := explain(err)
-		if hopeless {
-			return fmt.Errorf("publish %s: %w", msg.Subject, err)
+		if wait > probe { // one lost acknowledgement is not worth a word
+			told = true
+			b.say("waiting for the bus: "+explain(err), "subject", msg.Subject, "error", err)
 		}
-		if !stalled {
-			stalled = true
-			b.tel.stalled.Add(ctx, 1)
-		}
-		if wait > 0 { // one lost acknowledgement is not worth a word
-			b.say("waiting for the bus: "+why, "subject", msg.Subject, "error", err)
-		}
-		if err := sleep(ctx, wait.next()); err != nil {
-			return fmt.Errorf("publish %s: %w (%s)", msg.Subject, err, why)
+		if e := sleep(ctx, wait); e != nil {
+			return failed(msg, fmt.Errorf("%w (%s)", e, explain(err)))
 		}
 	}
+}
+
+// once publishes msg once and waits for the acknowledgement.
+func (b *Bus) once(ctx context.Context, msg *nats.Msg, typ string) error {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	ack, err := b.js.PublishMsg(ctx, again(msg), jetstream.WithRetryAttempts(0))
+	if err == nil {
+		b.stored(ctx, typ, ack)
+	}
+	return err
+}
+
+// turn is the channel of one place that messages waiting for a stream take turns in.
+func (b *Bus) turn(stream string) chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, ok := b.turns[stream]
+	if !ok {
+		c = make(chan struct{}, 1)
+		b.turns[stream] = c
+	}
+	return c
+}
+
+func failed(msg *nats.Msg, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("publish on %s: %w", msg.Subject, err)
 }
 
 func (b *Bus) stored(ctx context.Context, typ string, ack *jetstream.PubAck) {
@@ -191,26 +224,32 @@ func again(msg *nats.Msg) *nats.Msg {
 	return &nats.Msg{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}
 }
 
-// explain puts a publish error into words, and says whether repeating it cannot help.
-func explain(err error) (why string, hopeless bool) {
+// hopeless says whether repeating a publish that failed so cannot help.
+func hopeless(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code < 500 && api.Code != 429 && api.Code != 408
+	}
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) ||
+		errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrHeadersNotSupported)
+}
+
+// explain puts a publish error that may pass into words.
+func explain(err error) string {
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api):
-		switch {
-		case strings.Contains(api.Description, "maximum messages exceeded") || strings.Contains(api.Description, "maximum bytes exceeded"):
-			return "the stream is full", false
-		case strings.Contains(api.Description, "no space left") || strings.Contains(api.Description, "insufficient") || strings.Contains(api.Description, "resource"):
-			return "the server is out of storage", false
-		case api.Code >= 500 || api.Code == 429 || api.Code == 408:
-			return "the server cannot store messages now", false
+		switch d := api.Description; {
+		case strings.Contains(d, "maximum messages exceeded"), strings.Contains(d, "maximum bytes exceeded"):
+			return "the stream is full"
+		case strings.Contains(d, "no space left"), strings.Contains(d, "insufficient"), strings.Contains(d, "resource"):
+			return "the server is out of storage"
 		}
-		return api.Description, true
-	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrHeadersNotSupported):
-		return err.Error(), true
+		return "the server cannot store messages now"
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
-		return "no stream takes this subject, or its servers have no leader; was the bus provisioned?", false
+		return "no stream takes this subject, or its servers have no leader; was the bus provisioned?"
 	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionReconnecting):
-		return "the server is away", false
+		return "the server is away"
 	}
-	return "the server does not answer", false
+	return "the server does not answer"
 }
