@@ -308,7 +308,11 @@ const (
 	extShim6    = 140
 )
 
-const maxExtensions = 16
+const (
+	maxExtensions = 16
+	// maxPadding is what Ethernet's shortest frame leaves behind an empty IPv6 packet.
+	maxPadding = 60 - 14 - 40
+)
 
 // ip6 reads an IPv6 header and its extension headers.
 func (d *Decoder) ip6(b []byte, f *source.Packet, p *Packet) bool {
@@ -317,8 +321,8 @@ func (d *Decoder) ip6(b []byte, f *source.Packet, p *Packet) bool {
 		return false
 	}
 	length := int(binary.BigEndian.Uint16(b[4:]))
-	if length == 0 { // a jumbogram (RFC 2675) or segmentation offload
-		length = len(b) - 40
+	if rest := len(b) - 40; length == 0 && rest > maxPadding {
+		length = rest // a jumbogram (RFC 2675) or segmentation offload
 	}
 	d.IP6++
 	p.V4 = false
