@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -39,7 +40,10 @@ func (s *Store) Traces(ctx context.Context, caseID, run string) ([]model.Trace, 
 	return out, err
 }
 
-// Case returns a run of a case in its latest stage.
+// ErrNotFound says that the store does not hold what was asked for, or not yet.
+var ErrNotFound = errors.New("not in the store")
+
+// Case returns a run of a case in its latest stage; ErrNotFound where it is not stored (yet).
 func (s *Store) Case(ctx context.Context, caseID, run string) (model.Case, error) {
 	var out *model.Case
 	err := s.read(ctx, "case", ofRun, map[string]any{"case": caseID, "run": run}, func(b *record.Batch) error {
@@ -53,7 +57,7 @@ func (s *Store) Case(ctx context.Context, caseID, run string) (model.Case, error
 		return model.Case{}, err
 	}
 	if out == nil {
-		return model.Case{}, fmt.Errorf("case %s, run %s: not in the store", caseID, run)
+		return model.Case{}, fmt.Errorf("case %s, run %s: %w", caseID, run, ErrNotFound)
 	}
 	return *out, nil
 }

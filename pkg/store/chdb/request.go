@@ -1,7 +1,9 @@
 package chdb
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -61,6 +63,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // readOnly runs the statement in a session of its own with readonly=1: no writes, no
 // files, no addresses, no settings in the statement.
 func (t transport) readOnly(req *http.Request, r *request) (*http.Response, error) {
+	if why := refuseReadOnly(r.sql); why != "" {
+		return failure(req, &exception{164, "Code: 164. DB::Exception: Cannot execute query in readonly mode: " + why + ". (READONLY)"}), nil
+	}
 	s, err := t.e.acquireReadOnly(req.Context())
 	if err != nil {
 		return nil, err
@@ -106,7 +111,7 @@ func (t transport) run(req *http.Request, r *request, s *session, release func()
 			return answer(req, err)
 		}
 		return success(req, nil, r.format), nil
-	case st.kind == selects && concatenates(r.format):
+	case st.kind == selects && concatenates(cmp.Or(st.format, r.format)):
 		body, err := openBody(ctx, s, r, release)
 		if err != nil {
 			return answer(req, err)
@@ -247,23 +252,16 @@ var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 
 // readBody finds the statement: in the URL, with rows as body, or as body.
 func (r *request) readBody(req *http.Request, q url.Values) error {
-	body := req.Body
-	if body == http.NoBody {
-		body = nil
+	var body io.Reader = http.NoBody
+	if req.Body != nil {
+		body = req.Body
 	}
-	if q.Has("query") {
-		r.sql = strings.TrimSpace(q.Get("query"))
-		if body != nil && req.ContentLength != 0 {
-			if r.sql != "" {
-				r.body = body
-				return nil
-			}
-		} else {
-			return nil
+	if r.sql = strings.TrimSpace(q.Get("query")); r.sql != "" {
+		rows := bufio.NewReader(body)
+		if _, err := rows.Peek(1); !errors.Is(err, io.EOF) {
+			r.body = rows
 		}
-	}
-	if body == nil {
-		return badRequest("empty query")
+		return nil
 	}
 	b, err := io.ReadAll(io.LimitReader(body, maxQuery+1))
 	if err != nil {

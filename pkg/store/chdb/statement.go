@@ -1,6 +1,9 @@
 package chdb
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // kind is how a statement has to be handed to the engine.
 type kind int
@@ -16,7 +19,7 @@ const (
 type statement struct {
 	kind   kind
 	head   string // insertData: the statement up to FORMAT or VALUES
-	format string // insertData: the format named, empty if none
+	format string // selects, insertData: the format named, empty if none
 	inline bool   // insertData: rows follow in the text itself
 }
 
@@ -31,7 +34,8 @@ func parseStatement(sql string) statement {
 	}
 	switch strings.ToUpper(first) {
 	case "SELECT", "WITH", "(":
-		return statement{kind: selects}
+		w.pos = 0
+		return statement{kind: selects, format: w.lastFormat()}
 	case "SET", "USE":
 		return statement{kind: setsSession}
 	case "INSERT":
@@ -67,13 +71,33 @@ func parseStatement(sql string) statement {
 	}
 }
 
+// lastFormat returns the name behind the last FORMAT outside of brackets.
+func (w *words) lastFormat() string {
+	name, depth, follows := "", 0, false
+	for {
+		word, _, ok := w.next()
+		switch {
+		case !ok:
+			return name
+		case word == "(":
+			depth++
+		case word == ")":
+			depth--
+		case follows:
+			name = word
+		}
+		follows = depth == 0 && strings.EqualFold(word, "FORMAT")
+	}
+}
+
 // rest reports whether more than white space and a semicolon follows.
 func rest(s string) bool { return strings.Trim(s, "; \t\r\n") != "" }
 
 // words walks over the words and brackets of a statement.
 type words struct {
-	sql string
-	pos int
+	sql  string
+	pos  int
+	open bool // a quoted text has no end
 }
 
 // next returns the next word or bracket and where it starts; quoted texts and names and
@@ -115,7 +139,7 @@ func (w *words) quoted(quote byte) {
 			return // a doubled quote begins another quoted text, which is passed over too
 		}
 	}
-	w.pos = len(w.sql)
+	w.pos, w.open = len(w.sql), true
 }
 
 func (w *words) skipPast(end string) {
@@ -129,4 +153,77 @@ func (w *words) skipPast(end string) {
 
 func wordByte(c byte) bool {
 	return c == '_' || c == '.' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+}
+
+// forbidden are functions that take a reader outside of the tables although readonly=1
+// lets them pass: file() reads any file of the host, eval() runs a text it is given.
+var forbidden = map[string]bool{"file": true, "eval": true}
+
+// refuseReadOnly returns why a read-only statement is not run, "" if nothing is against
+// it. It reads names as the engine's lexer does; where the two could differ (escapes in
+// names, heredocs, typographic quotes, comments in comments) it refuses.
+func refuseReadOnly(sql string) string {
+	for i := 0; i < len(sql); {
+		c := sql[i]
+		switch {
+		case c == '\'':
+			end := quoteEnd(sql, i)
+			if end < 0 {
+				return "a text is not closed"
+			}
+			i = end
+		case c == '"' || c == '`':
+			end := quoteEnd(sql, i)
+			if end < 0 {
+				return "a quoted name is not closed"
+			}
+			name := sql[i+1 : end-1]
+			if strings.ContainsAny(name, "\\\"`") {
+				return "a quoted name has an escape in it"
+			}
+			if forbidden[strings.ToLower(name)] {
+				return outside(name)
+			}
+			i = end
+		case strings.HasPrefix(sql[i:], "--"), c == '#':
+			n := strings.IndexByte(sql[i:], '\n')
+			if n < 0 {
+				return ""
+			}
+			i += n
+		case strings.HasPrefix(sql[i:], "/*"):
+			n := strings.Index(sql[i+2:], "*/")
+			if n < 0 || strings.Contains(sql[i+2:i+2+n], "/*") {
+				return "a comment is not closed or has a comment in it"
+			}
+			i += n + 4
+		case c == '$', c == '\\', c >= 0x80, c < ' ' && c != '\n' && c != '\t' && c != '\r', strings.HasPrefix(sql[i:], "//"):
+			return "the character " + strconv.QuoteRune(rune(c)) + " is allowed in texts only"
+		case wordByte(c):
+			start := i
+			for i < len(sql) && wordByte(sql[i]) && sql[i] < 0x80 {
+				i++
+			}
+			if word := sql[start:i]; forbidden[strings.ToLower(word)] {
+				return outside(word)
+			}
+		default:
+			i++
+		}
+	}
+	return ""
+}
+
+func outside(name string) string {
+	return "the function " + name + " leads outside of the tables (a table of that name is written with its database before it)"
+}
+
+// quoteEnd returns the position behind the quoted text or name at i, -1 if it has no end.
+func quoteEnd(sql string, i int) int {
+	w := words{sql: sql, pos: i}
+	w.quoted(sql[i])
+	if w.pos-i < 2 || sql[w.pos-1] != sql[i] || w.open {
+		return -1
+	}
+	return w.pos
 }
