@@ -72,7 +72,7 @@ func (w *world) person(h *host) {
 			w.visit(t, r, h)
 			t += r.think(35*time.Second, 0.9)
 		}
-		return t + r.think(14*time.Minute, 0.8)
+		return t + r.think(24*time.Minute, 0.8)
 	})
 }
 
@@ -80,7 +80,7 @@ func (w *world) person(h *host) {
 func (w *world) visit(t int64, r *random, h *host) {
 	s := w.zone.browse(r)
 	names := []string{s.labels[0] + "." + s.domain}
-	for range r.intn(3) {
+	for range r.intn(5) / 2 {
 		names = append(names, pick(r, s.labels)+"."+s.domain)
 	}
 	if r.chance(0.25) {
@@ -94,11 +94,11 @@ func (w *world) visit(t int64, r *random, h *host) {
 		for k := range r.span(1, 4) {
 			c.app(orig, r.span(160, 900))
 			c.pause(r.think(25*time.Millisecond, 0.7))
-			median := 3800.0
+			median := 1700.0
 			if i == 0 && k == 0 {
-				median = 11000
+				median = 4600
 			}
-			c.app(resp, r.size(median, 1.2, 200))
+			c.app(resp, r.size(median, 1.1, 200))
 			c.pause(r.think(90*time.Millisecond, 0.9))
 		}
 		c.pause(r.think(16*time.Second, 0.9))
@@ -158,7 +158,7 @@ func (w *world) workstation(h *host) {
 		s := w.smb(t, r, h, w.net.files, user, nil)
 		s.connect("projects")
 		for range r.span(1, 4) {
-			size := r.size(24000, 1, 900)
+			size := r.size(13000, 1, 900)
 			s.open(pick(r, words)+"\\"+pick(r, words)+".docx", 0x120089, 1, size)
 			s.read(size)
 			if r.chance(0.25) {
@@ -203,7 +203,7 @@ func (w *world) workstation(h *host) {
 	})
 	if h.os == windows && r.chance(0.5) {
 		at := w.start + r.between(time.Hour, 9*time.Hour)
-		w.at(at, func() { w.update(at, r, h, r.size(500000, 0.6, 100000)) })
+		w.at(at, func() { w.update(at, r, h, r.size(350000, 0.6, 100000)) })
 	}
 }
 

@@ -110,7 +110,7 @@ func newNetwork(seed int64, scale float64) *network {
 		h.service = schannel
 	}
 	n.admin1.browser, n.admin2.browser = edgeBrowser, firefox
-	for i := range max(2, int(14*scale)) {
+	for i := range max(2, int(12*scale)) {
 		os, browser, service := windows, pick(n.seed, []*client{chrome, chrome, edgeBrowser, firefox}), schannel
 		switch i % 7 {
 		case 3:
@@ -124,7 +124,7 @@ func newNetwork(seed int64, scale float64) *network {
 	}
 	n.wifiGateway = n.add("wifi-gw", "wireless gateway", 200, 1, linux)
 	n.wifiGateway.mac = n.wifiMAC
-	for i := range min(200, max(1, int(5*scale))) {
+	for i := range min(200, max(1, int(4*scale))) {
 		os, browser := macos, safari
 		if i%3 == 1 {
 			os, browser = windows, chrome

@@ -95,10 +95,14 @@ func page(r *random, title string, n int) []byte {
 	return append(b, "</body></html>\n"...)
 }
 
-// picture is n opaque bytes that begin and end like a JPEG file.
+// picture is about n bytes in the form of a JPEG file whose content is comments.
 func picture(r *random, n int) []byte {
 	b := append([]byte{0xff, 0xd8, 0xff, 0xe0, 0, 0x10}, "JFIF\x00\x01\x01\x00\x00\x48\x00\x48\x00\x00"...)
-	b = r.append(b, max(n-len(b)-2, 16))
+	for n > len(b) {
+		k := min(n-len(b), 60000)
+		b = append(b, 0xff, 0xfe, byte((k+2)>>8), byte(k+2))
+		b = r.append(b, k)
+	}
 	return append(b, 0xff, 0xd9)
 }
 

@@ -57,7 +57,7 @@ func (w *world) reconnaissance() { w.scans(w.foes()) }
 //	5:05  from there the directory is read, the domain controller taken over by SMB, and its
 //	      secrets replicated
 //	6:10  the application server leaks data in DNS queries for 20 minutes
-//	8:05  the file server sends 34 MB to a drop server over HTTPS
+//	8:05  the file server sends 30 MB to a drop server over HTTPS
 func (w *world) intrusion() {
 	f := w.foes()
 	for _, h := range []*host{w.net.web, w.net.app, w.net.files, w.net.admin1} {
@@ -146,11 +146,11 @@ func (w *world) scans(f *foes) {
 func (w *world) exploit(f *foes) {
 	n := w.net
 	r := newRandom(w.seed, "exploit")
-	break1 := w.step(Step{Phase: model.PhaseExploit, Technique: "T1190", From: f.scanner.ip, To: n.web.ip, Port: 80, Proto: "tcp", Detector: "profile:exploit", Edge: true,
+	break1 := w.step(Step{Phase: model.PhaseExploit, Technique: "T1190", From: f.scanner.ip, To: n.web.ip, Port: 80, Proto: "tcp", Detector: "profile:log4shell", Edge: true,
 		Description: "JNDI injection (as CVE-2021-44228) in HTTP headers and query of the public web server"})
 	back := w.step(Step{Phase: model.PhaseExploit, Technique: "T1190", From: n.web.ip, To: f.stager.ip, Port: 1389, Proto: "tcp", Edge: true,
 		Description: "the web server follows the injected reference: LDAP to the staging server"})
-	load := w.step(Step{Phase: model.PhaseExploit, Technique: "T1105", From: n.web.ip, To: f.stager.ip, Port: 8000, Proto: "tcp", Edge: true,
+	load := w.step(Step{Phase: model.PhaseExploit, Technique: "T1105", From: n.web.ip, To: f.stager.ip, Port: 8000, Proto: "tcp", Detector: "profile:executable", Edge: true,
 		Description: "the web server downloads a Java class and an ELF program over HTTP"})
 	attacker := *f.scanner
 	attacker.os = linux
@@ -266,7 +266,7 @@ func (w *world) internalScan() {
 func (w *world) toApplication() {
 	n := w.net
 	r := newRandom(w.seed, "ssh")
-	step := w.step(Step{Phase: model.PhaseTraversal, Technique: "T1021.004", From: n.web.ip, To: n.app.ip, Port: 22, Proto: "tcp", Edge: true,
+	step := w.step(Step{Phase: model.PhaseTraversal, Technique: "T1021.004", From: n.web.ip, To: n.app.ip, Port: 22, Proto: "tcp", Detector: "profile:ssh", Edge: true,
 		Description: "SSH from the web server to the application server with a stolen key"})
 	c := w.tcp(w.now, r, n.web, n.app, 22, step)
 	c.ssh(paramikoClient, opensshServer)
@@ -450,8 +450,8 @@ func (w *world) exfiltration(f *foes) {
 	r := newRandom(w.seed, "exfiltration")
 	name := "eu." + domainDrop
 	step := w.step(Step{Phase: model.PhaseExfil, Technique: "T1048.002", From: n.files.ip, To: f.drop.ip, Port: 443, Proto: "tcp", Domain: name, Edge: true,
-		Description: "34 MB uploaded over HTTPS in six parts"})
-	left := 34 << 20
+		Description: "30 MB uploaded over HTTPS in six parts"})
+	left := 30_000_000
 	parts := 6
 	w.every(w.now, func(t int64) int64 {
 		if parts == 0 {

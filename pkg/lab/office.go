@@ -103,7 +103,7 @@ func (w *world) visitors() {
 			for range r.span(1, 6) {
 				c.app(orig, r.span(350, 700))
 				c.pause(r.think(15*time.Millisecond, 0.7))
-				c.app(resp, r.size(5000, 1, 250))
+				c.app(resp, r.size(2600, 1, 250))
 				c.pause(r.think(400*time.Millisecond, 1.2))
 			}
 			c.pause(r.think(5*time.Second, 0.6))
@@ -116,12 +116,12 @@ func (w *world) visitors() {
 			topic := pick(r, words)
 			switch x := r.intn(20); {
 			case x < 9:
-				q.path, q.kind, q.answer = "/"+topic+"/"+pick(r, words)+".html", "text/html; charset=utf-8", page(r, topic, r.size(5000, 0.7, 900))
+				q.path, q.kind, q.answer = "/"+topic+"/"+pick(r, words)+".html", "text/html; charset=utf-8", page(r, topic, r.size(3600, 0.7, 900))
 				if r.chance(0.4) {
 					w.backend(c.t+c.p[resp].lag, r, topic)
 				}
 			case x < 13:
-				q.path, q.kind, q.answer = "/static/"+topic+".jpg", "image/jpeg", picture(r, r.size(14000, 0.8, 1500))
+				q.path, q.kind, q.answer = "/static/"+topic+".jpg", "image/jpeg", picture(r, r.size(9000, 0.8, 1500))
 			case x < 15:
 				q.path, q.status = "/static/site.css", "304 Not Modified"
 			case x < 17:
@@ -201,7 +201,7 @@ func (w *world) mailTraffic() {
 	w.every(w.start, func(t int64) int64 {
 		partner := pick(r, []string{"mailgate.example", "partnerbank.example", "newsletter.example"})
 		out := w.zone.target(partner)
-		size := r.size(9000, 1.2, 1500)
+		size := r.size(6000, 1.1, 1500)
 		if r.chance(0.55) { // in
 			end := w.smtp(t, r, out, n.relay, "mx."+partner, size)
 			end = w.reverse(end, r, n.relay, out.ip, "mx."+partner)
@@ -279,9 +279,9 @@ func (w *world) occasions() {
 		c.typing(9 * minute)
 		c.fin(orig)
 	})
-	w.at(w.moment(5, 30, 0), func() { w.backupJob(w.now, r.fork("backup"), 8<<20) })
+	w.at(w.moment(5, 30, 0), func() { w.backupJob(w.now, r.fork("backup"), 4<<20) })
 	w.at(w.moment(3, 32, 0), func() {
-		w.call(w.now, r.fork("call"), n.users[min(2, len(n.users)-1)], 22*minute)
+		w.call(w.now, r.fork("call"), n.users[min(2, len(n.users)-1)], 17*minute)
 	})
 	w.at(w.moment(6, 40, 0), func() { w.inventory(w.now, r.fork("inventory")) })
 }
@@ -327,7 +327,7 @@ func (w *world) call(t int64, r *random, h *host, length int64) {
 		c.t = max(c.t, w.now)
 		for until := c.t + 10*second; c.t < until; c.pause(48 * millisecond) {
 			for dir := range 2 {
-				for k := range 1 + r.intn(5)/4 { // audio each 60 ms, sometimes a slice of video
+				for k := range 1 + r.intn(8)/7 { // audio each 60 ms, sometimes a slice of video
 					n, kind := r.span(90, 150), byte(111)
 					if k > 0 {
 						n, kind = r.span(500, 1050), 96

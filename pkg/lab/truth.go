@@ -64,7 +64,7 @@ type Step struct {
 	Flows       uint64       `json:"flows"`
 	Packets     uint64       `json:"packets"`
 	Description string       `json:"description"`
-	Detector    string       `json:"detector"` // what should find it: a detector's name, "profile:<kind>", or "" when only a trace edge is expected
+	Detector    string       `json:"detector"` // what should find it: a detector's name, "profile:<part of the profile's id>", or "" when only a trace edge is expected
 	Edge        bool         `json:"edge"`     // influence passed: a trace should hold the edge From to To
 }
 
