@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,7 +28,8 @@ type Config struct {
 	SyncAlways bool     // fsync before each acknowledgement: survives a power cut, costs about two thirds of the rate
 	MaxPayload int32    // largest message in bytes; 0: 1 MiB
 	Cluster    *Cluster // nil: a server on its own
-	Token      string   // what clients must present over Listen; empty: nothing
+	Token      string   // what clients must present, those of this process too; empty: nothing
+	MinFree    int64    // bytes that must be free on the disk before a full one is tried again; 0: 64 MiB
 	Log        *slog.Logger
 }
 
@@ -40,20 +43,59 @@ type Cluster struct {
 
 const (
 	defaultPayload = 1 << 20
+	defaultMinFree = 64 << 20
 	startTimeout   = 20 * time.Second
 )
 
 // Server is a running server.
 type Server struct {
-	s    *server.Server
+	cfg  Config
+	log  *slog.Logger
 	lock *os.File
+
+	frozen chan struct{} // one place: a stream met a write error
+	stop   chan struct{}
+	healer sync.WaitGroup
+	once   sync.Once
+
+	mu sync.RWMutex
+	s  *server.Server
 }
 
 // Start starts a server and waits until it takes connections.
+//
+// A server that cannot write a stream, because the disk is full, takes no more messages for
+// it until it is started again. Server does that by itself once there is room, behind the
+// same address; clients reconnect.
 func Start(cfg Config) (*Server, error) {
 	if cfg.StoreDir == "" {
 		return nil, errors.New("start embedded bus: no folder for its data")
 	}
+	if cfg.MinFree <= 0 {
+		cfg.MinFree = defaultMinFree
+	}
+	e := &Server{cfg: cfg, log: cfg.Log, frozen: make(chan struct{}, 1), stop: make(chan struct{})}
+	if e.log == nil {
+		e.log = slog.Default()
+	}
+	var err error
+	if e.lock, err = lockDir(cfg.StoreDir); err != nil {
+		return nil, fmt.Errorf("start embedded bus: %w", err)
+	}
+	if e.s, err = e.start(); err != nil {
+		_ = e.lock.Close()
+		return nil, fmt.Errorf("start embedded bus: %w", err)
+	}
+	if cfg.Listen != "" {
+		e.cfg.Listen = e.s.Addr().String() // the port that was found free stays
+	}
+	e.healer.Go(e.heal)
+	return e, nil
+}
+
+// start makes and starts one server of this configuration.
+func (e *Server) start() (*server.Server, error) {
+	cfg := e.cfg
 	o := &server.Options{
 		StoreDir:          cfg.StoreDir,
 		JetStream:         true,
@@ -63,6 +105,7 @@ func Start(cfg Config) (*Server, error) {
 		NoSigs:            true,
 		DontListen:        cfg.Listen == "",
 		ServerName:        "tracer",
+		Authorization:     cfg.Token,
 	}
 	if o.JetStreamMaxStore <= 0 {
 		o.JetStreamMaxStore = math.MaxInt64 / 2
@@ -73,63 +116,124 @@ func Start(cfg Config) (*Server, error) {
 	var err error
 	if cfg.Listen != "" {
 		if o.Host, o.Port, err = hostPort(cfg.Listen); err != nil {
-			return nil, fmt.Errorf("start embedded bus: listen address: %w", err)
+			return nil, fmt.Errorf("listen address: %w", err)
 		}
-		o.Authorization = cfg.Token
 	}
 	if c := cfg.Cluster; c != nil {
 		o.ServerName, o.Cluster.Name = c.Node, c.Name
 		if o.Cluster.Host, o.Cluster.Port, err = hostPort(c.Listen); err != nil {
-			return nil, fmt.Errorf("start embedded bus: cluster address: %w", err)
+			return nil, fmt.Errorf("cluster address: %w", err)
 		}
 		for _, r := range c.Routes {
 			u, err := url.Parse(r)
 			if err != nil {
-				return nil, fmt.Errorf("start embedded bus: route: %w", err)
+				return nil, fmt.Errorf("route: %w", err)
 			}
 			o.Routes = append(o.Routes, u)
 		}
 	}
-	lock, err := lockDir(cfg.StoreDir)
-	if err != nil {
-		return nil, fmt.Errorf("start embedded bus: %w", err)
-	}
 	s, err := server.NewServer(o)
 	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("start embedded bus: %w", err)
+		return nil, err
 	}
-	log := cfg.Log
-	if log == nil {
-		log = slog.Default()
-	}
-	s.SetLoggerV2(logger{log.With("component", "nats-server")}, false, false, false)
+	s.SetLoggerV2(&logger{log: e.log.With("component", "nats-server"), frozen: e.frozen}, false, false, false)
 	s.Start()
-	e := &Server{s: s, lock: lock}
-	if !s.ReadyForConnections(startTimeout) {
-		e.Stop()
-		return nil, fmt.Errorf("start embedded bus: not ready after %s; is %s in use or its disk full?", startTimeout, cfg.Listen)
+	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, fmt.Errorf("not ready after %s: is %s in use, or the disk of %s full?", startTimeout, cfg.Listen, cfg.StoreDir)
 	}
-	return e, nil
+	return s, nil
+}
+
+// heal waits for write errors and starts the server again when there is room.
+func (e *Server) heal() {
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-e.frozen:
+		}
+		free := freeBytes(e.cfg.StoreDir)
+		e.log.Error("the bus cannot write to its disk and takes no more messages: waiting for room", "dir", e.cfg.StoreDir, "free_bytes", free, "needed_bytes", e.cfg.MinFree)
+		for e.pause(time.Second) {
+			if freeBytes(e.cfg.StoreDir) < e.cfg.MinFree {
+				continue
+			}
+			if err := e.restart(); err != nil {
+				e.log.Error("the bus does not start again, trying on", "error", err)
+				continue
+			}
+			e.log.Info("there is room on the disk of the bus, it takes messages again", "dir", e.cfg.StoreDir)
+			break
+		}
+	}
+}
+
+func (e *Server) restart() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.s.Shutdown()
+	e.s.WaitForShutdown()
+	select {
+	case <-e.frozen: // of the server that is gone
+	default:
+	}
+	s, err := e.start()
+	if err == nil {
+		e.s = s
+	}
+	return err
+}
+
+// pause waits and reports whether the server is still wanted.
+func (e *Server) pause(d time.Duration) bool {
+	select {
+	case <-e.stop:
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // InProcessConn connects without a socket; it makes a Server an argument of
 // nats.InProcessServer.
-func (e *Server) InProcessConn() (net.Conn, error) { return e.s.InProcessConn() }
+func (e *Server) InProcessConn() (net.Conn, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.s.InProcessConn()
+}
 
 // ClientURL is where clients connect, empty when the server does not listen.
 func (e *Server) ClientURL() string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
 	if e.s.Addr() == nil {
 		return ""
 	}
 	return e.s.ClientURL()
 }
 
-// Stop stops the server and waits until its data is on disk.
+// Stop stops the server and waits until its data is on disk. A second call does nothing.
 func (e *Server) Stop() {
-	e.s.Shutdown()
-	e.s.WaitForShutdown()
-	_ = e.lock.Close()
+	e.once.Do(func() {
+		close(e.stop)
+		e.healer.Wait()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.s.Shutdown()
+		e.s.WaitForShutdown()
+		_ = e.lock.Close() // releases the lock
+	})
+}
+
+// freeBytes is the room on the disk of dir that an ordinary user may fill.
+func freeBytes(dir string) int64 {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
 }
 
 func hostPort(addr string) (string, int, error) {
@@ -163,20 +267,35 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// logger hands the server's log on; its notices are details to us.
-type logger struct{ log *slog.Logger }
+// logger hands the server's log on; its notices are details to us. The server tells only
+// here that a stream is frozen after a write error.
+type logger struct {
+	log    *slog.Logger
+	frozen chan<- struct{}
+}
 
-func (l logger) Noticef(format string, v ...any) {
+func (l *logger) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.log.Error("server error", "text", text)
+	if strings.Contains(text, "ritical write error") {
+		select {
+		case l.frozen <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (l *logger) Noticef(format string, v ...any) {
 	l.log.Debug("server notice", "text", fmt.Sprintf(format, v...))
 }
-func (l logger) Warnf(format string, v ...any) {
+
+func (l *logger) Warnf(format string, v ...any) {
 	l.log.Warn("server warning", "text", fmt.Sprintf(format, v...))
 }
-func (l logger) Errorf(format string, v ...any) {
-	l.log.Error("server error", "text", fmt.Sprintf(format, v...))
-}
-func (l logger) Fatalf(format string, v ...any) {
+
+func (l *logger) Fatalf(format string, v ...any) {
 	l.log.Error("server failed", "text", fmt.Sprintf(format, v...))
 }
-func (l logger) Debugf(format string, v ...any) {}
-func (l logger) Tracef(format string, v ...any) {}
+
+func (l *logger) Debugf(string, ...any) {}
+func (l *logger) Tracef(string, ...any) {}
