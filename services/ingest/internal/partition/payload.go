@@ -128,9 +128,7 @@ func (p *Partition) Gap(f *flowtable.Flow, fromOrig bool, ts model.Time, n int64
 		return
 	}
 	p.current = e
-	if !p.safely(func() { e.an.Gap(ts, fromOrig, n) }) {
-		p.fail(f, e)
-	}
+	e.an.Gap(ts, fromOrig, n)
 }
 
 func direction(fromOrig bool) int {
@@ -193,10 +191,7 @@ func (p *Partition) recognizeStream(f *flowtable.Flow, e *ext, fromOrig bool, ts
 
 func (p *Partition) start(f *flowtable.Flow, e *ext, proto *analyze.Protocol) {
 	p.current = e
-	if !p.safely(func() { e.an = proto.New(&e.conn, p) }) {
-		e.an = nil
-		return
-	}
+	e.an = proto.New(&e.conn, p)
 	switch proto.Name {
 	case "dns":
 		f.Service = flowtable.ServiceDNS
@@ -222,40 +217,23 @@ func (p *Partition) replay(f *flowtable.Flow, e *ext) {
 	}
 }
 
+// feed gives the analyzer bytes. A failure of its parser stays within the analyzer, which
+// then wants nothing more.
 func (p *Partition) feed(f *flowtable.Flow, e *ext, fromOrig bool, ts model.Time, data []byte) {
-	more, ok := p.data(e, ts, fromOrig, data)
-	if !ok {
-		p.fail(f, e)
-	} else if !more {
-		f.NoData = true
-		if e.an != nil {
-			p.endAnalyzer(e, ts)
-		}
-	}
-}
-
-// data calls the analyzer; ok is false if it failed.
-func (p *Partition) data(e *ext, ts model.Time, fromOrig bool, data []byte) (more, ok bool) {
-	if e.an == nil {
-		return false, true
-	}
 	p.current = e
-	defer func() {
-		if r := recover(); r != nil {
-			p.counters[analyze.AnalyzerPanics]++
-			more, ok = false, false
-		}
-	}()
-	return e.an.Data(ts, fromOrig, data), true
+	if !e.an.Data(ts, fromOrig, data) {
+		f.NoData = true
+		p.endAnalyzer(e, ts)
+	}
 }
 
 func (p *Partition) endAnalyzer(e *ext, ts model.Time) {
 	p.current = e
-	p.safely(func() { e.an.End(ts) })
+	e.an.End(ts)
 	e.an = nil
 }
 
-// match asks a protocol; one that fails says no.
+// match asks a protocol; one whose parser fails says no.
 func (p *Partition) match(proto *analyze.Protocol, fromOrig bool, first []byte) (v analyze.Verdict) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -264,24 +242,6 @@ func (p *Partition) match(proto *analyze.Protocol, fromOrig bool, first []byte) 
 		}
 	}()
 	return proto.Match(fromOrig, first)
-}
-
-// safely runs a parser of hostile bytes; false means that it failed.
-func (p *Partition) safely(fn func()) (ok bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			p.counters[analyze.AnalyzerPanics]++
-			ok = false
-		}
-	}()
-	fn()
-	return true
-}
-
-// fail drops an analyzer that failed; what it emitted before stays.
-func (p *Partition) fail(f *flowtable.Flow, e *ext) {
-	e.an = nil
-	f.NoData = true
 }
 
 // DNS implements analyze.Sink.

@@ -1,0 +1,260 @@
+package ingest_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+
+	"github.com/tracer-framework/tracer/pkg/bus"
+	"github.com/tracer-framework/tracer/pkg/event"
+	"github.com/tracer-framework/tracer/pkg/model"
+	"github.com/tracer-framework/tracer/pkg/record"
+	"github.com/tracer-framework/tracer/pkg/testkit"
+	"github.com/tracer-framework/tracer/services/ingest"
+)
+
+// observer collects the batches that come over the bus.
+type observer struct {
+	mu       sync.Mutex
+	batches  map[string][]byte // by event id
+	evidence map[string][]model.Evidence
+	news     chan struct{}
+}
+
+func observe(t *testing.T, b *bus.Bus) *observer {
+	o := &observer{batches: map[string][]byte{}, evidence: map[string][]model.Evidence{}, news: make(chan struct{}, 1000)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Consume(ctx, "fingerprint", func(_ context.Context, ev cloudevents.Event) error {
+			batch := record.NewBatch()
+			if err := batch.Decode(ev.Data()); err != nil {
+				return bus.Permanent(err)
+			}
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.batches[ev.ID()] = append([]byte(nil), ev.Data()...)
+			for _, e := range appendRows[model.Evidence](nil, batch.Evidence.Rows(), batch.Evidence.Row) {
+				o.evidence[e.EvidenceID] = append(o.evidence[e.EvidenceID], e)
+				o.news <- struct{}{}
+			}
+			return nil
+		}, bus.ConsumeOptions{})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return o
+}
+
+func (o *observer) wait(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		select {
+		case <-o.news:
+		case <-time.After(30 * time.Second):
+			t.Fatal("no evidence record within 30 s")
+		}
+	}
+}
+
+func (o *observer) of(id string) []model.Evidence {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.evidence[id]
+}
+
+func startService(t *testing.T, b *bus.Bus, cfg ingest.Config, p *ingest.Progress) (stop func()) {
+	t.Helper()
+	s, err := ingest.New(cfg, ingest.Deps{Log: slog.New(slog.DiscardHandler), Bus: b, Progress: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func openCase(t *testing.T, b *bus.Bus, paths ...string) model.Case {
+	t.Helper()
+	c, _, err := ingest.OpenCase(context.Background(), paths, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publishCase(t, b, c)
+	return c
+}
+
+func publishCase(t *testing.T, b *bus.Bus, c model.Case) {
+	t.Helper()
+	ev, err := event.New(event.CaseOpened, model.DeriveID("opened", c.CaseID, c.Run), "tracer/test", c.CaseID, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(context.Background(), ev); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestService opens cases over a real bus.
+func TestService(t *testing.T) {
+	dir := t.TempDir()
+	good, gone := filepath.Join(dir, "good.pcap"), filepath.Join(dir, "gone.pcap")
+	for path, n := range map[string]int{good: 60_000, gone: 500} {
+		if err := os.WriteFile(path, generate(n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := testkit.Bus(t)
+	o := observe(t, b)
+	var progress ingest.Progress
+	stop := startService(t, b, config(2), &progress)
+
+	c := openCase(t, b, good)
+	o.wait(t, 1)
+	ev := o.of(c.Inputs[0].EvidenceID)[0]
+	if len(ev.Problems) > 0 || int(ev.Batches) < 3 {
+		t.Errorf("evidence %+v, want several batches without problems", ev)
+	}
+	want := readAll(t, good, config(1))
+	waitBatches(t, o, int(ev.Batches))
+	for _, body := range want.batches {
+		if !o.has(body) {
+			t.Error("a batch of a plain read did not come over the bus")
+		}
+	}
+	if n := progress.Packets.Load(); n != ev.Packets {
+		t.Errorf("progress counts %d packets, the evidence %d", n, ev.Packets)
+	}
+
+	// The same input in another case is not read again; a file that changed since it was
+	// registered is refused, one that is gone too.
+	before, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := filepath.Join(dir, "changed.pcap")
+	if err := os.WriteFile(changed, before[:len(before)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c2, _, err := ingest.OpenCase(context.Background(), []string{good, gone, changed}, "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(changed, before[:len(before)/2+1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	publishCase(t, b, c2)
+	o.wait(t, 2)
+	for _, in := range c2.Inputs {
+		evs := o.of(in.EvidenceID)
+		if len(evs) != 1 {
+			t.Errorf("%s: %d evidence records, want 1", in.Name, len(evs))
+			continue
+		}
+		wantProblem := map[string]string{"good.pcap": "", "gone.pcap": "cannot be read", "changed.pcap": "refused"}[in.Name]
+		got := strings.Join(evs[0].Problems, " ")
+		if (wantProblem == "") != (got == "") || !strings.Contains(got, wantProblem) {
+			t.Errorf("%s: problems %q, want %q", in.Name, got, wantProblem)
+		}
+	}
+	stop()
+}
+
+func (o *observer) has(body []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, b := range o.batches {
+		if string(b) == string(body) {
+			return true
+		}
+	}
+	return false
+}
+
+func waitBatches(t *testing.T, o *observer, n int) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		o.mu.Lock()
+		have := len(o.batches)
+		o.mu.Unlock()
+		if have >= n {
+			return
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	t.Fatalf("fewer than %d batches came", n)
+}
+
+// TestInbox drops a capture into a watched folder.
+func TestInbox(t *testing.T) {
+	b := testkit.Bus(t)
+	o := observe(t, b)
+	cfg := config(1)
+	cfg.Inbox = t.TempDir()
+	startService(t, b, cfg, nil)
+	if err := os.WriteFile(filepath.Join(cfg.Inbox, "a.pcap"), generate(100), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(cfg.Inbox, "notes.txt"), []byte("no capture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.wait(t, 1)
+}
+
+// TestOpenCase checks what a case is made of.
+func TestOpenCase(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"b.bin": generate(10), "sub/a.pcap": generate(20), "readme": []byte("text")} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, skipped, err := ingest.OpenCase(context.Background(), []string{dir}, "folder")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Inputs) != 2 || len(skipped) != 1 || filepath.Base(skipped[0]) != "readme" {
+		t.Errorf("inputs %+v, skipped %q", c.Inputs, skipped)
+	}
+	again, _, err := ingest.OpenCase(context.Background(), []string{filepath.Join(dir, "sub"), filepath.Join(dir, "b.bin")}, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.CaseID != c.CaseID || again.Run == c.Run {
+		t.Errorf("cases %s/%s and %s/%s: want the same id and another run", c.CaseID, c.Run, again.CaseID, again.Run)
+	}
+	if _, _, err := ingest.OpenCase(context.Background(), []string{filepath.Join(dir, "readme")}, ""); err == nil {
+		t.Error("a case without captures was opened")
+	}
+	if _, _, err := ingest.OpenCase(context.Background(), []string{filepath.Join(dir, "nothing")}, ""); err == nil {
+		t.Error("a case of a missing file was opened")
+	}
+}
