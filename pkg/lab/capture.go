@@ -27,6 +27,9 @@ type capture struct {
 	sum  hash.Hash
 	ng   bool
 	head [32]byte
+
+	limit   int64 // size the file may have before compression, 0 for any
+	written int64
 }
 
 // createCapture opens dir/name and writes the file header.
@@ -51,6 +54,7 @@ func createCapture(dir, name, sensor string) (*capture, error) {
 	} else {
 		b = appendPcapHeader(b)
 	}
+	c.written = int64(len(b))
 	if _, err := c.out.Write(b); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("write %s: %w", name, err)
@@ -123,6 +127,10 @@ func (c *capture) write(t int64, frame []byte) error {
 		h = binary.LittleEndian.AppendUint32(h, uint32(t%second/1000))
 		h = binary.LittleEndian.AppendUint32(h, n)
 		h = binary.LittleEndian.AppendUint32(h, n)
+	}
+	c.written += int64(len(h) + len(frame) + len(rest))
+	if c.limit > 0 && c.written > c.limit {
+		return errFull
 	}
 	for _, part := range [3][]byte{h, frame, rest} {
 		if _, err := c.out.Write(part); err != nil {

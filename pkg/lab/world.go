@@ -52,7 +52,8 @@ type world struct {
 
 	steps   []*Step
 	benign  []Benign
-	scratch []byte
+	scratch []byte // of one message in the making
+	body    []byte // of one document in the making
 }
 
 // sensor is a place where packets are seen, with its capture file.
