@@ -25,7 +25,7 @@ type Handler func(ctx context.Context, ev cloudevents.Event) error
 // ConsumeOptions bound a Consume call. Zero values take the defaults.
 type ConsumeOptions struct {
 	Workers     int             // messages handled at the same time, per stream of the durable; default 1
-	MaxAttempts int             // failed attempts before a message becomes a dead letter; default 8
+	MaxAttempts int             // failed attempts in this call before a message becomes a dead letter; default 8
 	Backoff     []time.Duration // wait before the second, third ... attempt; the last one repeats
 	Grace       time.Duration   // time a handler gets to finish when ctx is done; default 20 s
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/tracer-framework/tracer/pkg/event"
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/pkg/testkit"
+	"github.com/tracer-framework/tracer/schemas"
 )
 
 func oneOfEach(t testing.TB) []cloudevents.Event {
@@ -386,5 +387,54 @@ func TestTelemetry(t *testing.T) {
 		if got := sum(c.name, c.attr); got != c.want {
 			t.Errorf("%s{%s} = %d, want %d", c.name, c.attr.Value.AsString(), got, c.want)
 		}
+	}
+}
+
+// The tables of streams, durables and event types agree: the server refuses a message that
+// does not come to the stream its type names.
+func TestEveryTypeHasItsStream(t *testing.T) {
+	b := testkit.Bus(t)
+	published := map[string]bool{}
+	for _, ev := range oneOfEach(t) {
+		published[ev.Type()] = true
+		if err := b.Publish(t.Context(), ev); err != nil {
+			t.Error(err)
+		}
+	}
+	sealed, err := event.New(event.EvidenceSealed, "id", "/tracer/test", "e", model.Evidence{EvidenceID: "e", Kind: "batch"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	recognized, err := event.NewBulk(event.FlowRecognized, "rec-1", "/tracer/test", "e", 7, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ev := range []cloudevents.Event{sealed, recognized, observed(t, 1, 1)} {
+		published[ev.Type()] = true
+		if err := b.Publish(t.Context(), ev); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, typ := range event.Types() {
+		if !typ.Planned && !published[typ.Name] {
+			t.Errorf("%s is not tried here", typ.Name)
+		}
+	}
+	all, err := b.Lag(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]uint64{"ingest": 1, "fingerprint": 1, "detect": 1, "archive-flow": 1, "archive-event": 5, "tracemap": 1, "report": 1}
+	for _, l := range all {
+		if l.Pending != want[l.Durable] {
+			t.Errorf("%s has %d messages before it, want %d", l.Durable, l.Pending, want[l.Durable])
+		}
+	}
+	if len(all) != len(want) {
+		t.Errorf("durables %+v", all)
+	}
+	// The AsyncAPI document names the same durables.
+	if list := "enum: [" + strings.Join(bus.Durables(), ", ") + "]"; !bytes.Contains(schemas.AsyncAPI, []byte(list)) {
+		t.Errorf("asyncapi.yaml lacks %q", list)
 	}
 }
