@@ -119,6 +119,7 @@ type httpAnalyzer struct {
 	dir     [2]httpStream   // of requests and of responses
 	flipped bool            // the responder of the flow sends the requests
 	known   bool            // flipped was decided
+	early   [2][]byte       // bytes until then, by side of the flow
 	pending []*httpExchange // in the order of the requests
 	free    []*httpExchange
 	named   bool // the flow has the first request's host and user agent
@@ -177,15 +178,29 @@ func (a *httpAnalyzer) Data(ts model.Time, fromOrig bool, data []byte) bool {
 	if a.tunnel != nil {
 		return a.tunnel.Data(ts, fromOrig, data)
 	}
-	if !a.known && len(data) > 0 {
-		a.known = true
-		if fromOrig {
-			a.flipped = matchStatusLine(data) == Yes
-		} else {
-			a.flipped = matchRequestLine(data) == Yes
-		}
+	if !a.known {
+		return a.orient(ts, fromOrig, data)
 	}
 	return a.read(ts, a.kind(fromOrig), data)
+}
+
+// orient finds out who sends the requests: the responder of the flow may, where its
+// direction was guessed from the middle. Bytes are kept until it is known.
+func (a *httpAnalyzer) orient(ts model.Time, fromOrig bool, data []byte) bool {
+	i := side(fromOrig)
+	a.early[i] = append(a.early[i], data...)
+	status, request := matchStatusLine(a.early[i]), matchRequestLine(a.early[i])
+	if status != Yes && request != Yes && (status == NeedMore || request == NeedMore) {
+		return true
+	}
+	a.known = true
+	a.flipped = fromOrig && status == Yes || !fromOrig && status != Yes && request == Yes
+	early := a.early
+	a.early = [2][]byte{}
+	if len(early[1-i]) > 0 {
+		a.read(ts, a.kind(!fromOrig), early[1-i])
+	}
+	return a.read(ts, a.kind(fromOrig), early[i])
 }
 
 func (a *httpAnalyzer) kind(fromOrig bool) int {
@@ -195,6 +210,7 @@ func (a *httpAnalyzer) kind(fromOrig bool) int {
 	return responses
 }
 
+// read takes bytes of the stream of requests or of responses.
 func (a *httpAnalyzer) read(ts model.Time, kind int, data []byte) bool {
 	d := &a.dir[kind]
 	if d.state == httpLost && !a.resync(kind, data) {
@@ -538,8 +554,8 @@ func (a *httpAnalyzer) lose(kind int) {
 }
 
 // resync takes up reading again if data begins with a start line. Which responses belong to
-// which requests is not known any more, so that what is pending is emitted as it is, except what
-// the other direction is reading.
+// which requests is not known any more, so that what is pending is emitted as it is; but a single
+// request is answered by the next response, and what the other direction is reading goes on.
 func (a *httpAnalyzer) resync(kind int, data []byte) bool {
 	v := No
 	if kind == requests {
@@ -551,14 +567,20 @@ func (a *httpAnalyzer) resync(kind int, data []byte) bool {
 		return false
 	}
 	d := &a.dir[kind]
+	broken := d.ex
 	d.ex = nil
-	reading := a.dir[1-kind].ex
-	for i := 0; i < len(a.pending); {
-		if a.pending[i] == reading {
-			i++
-			continue
+	if broken != nil {
+		a.emitExchange(broken)
+	}
+	if kind == requests || len(a.pending) > 1 {
+		reading := a.dir[1-kind].ex
+		for i := 0; i < len(a.pending); {
+			if a.pending[i] == reading {
+				i++
+				continue
+			}
+			a.emit(i)
 		}
-		a.emit(i)
 	}
 	d.state = httpStart
 	d.head.bytes = 0
@@ -574,6 +596,7 @@ func (a *httpAnalyzer) Gap(ts model.Time, fromOrig bool, n int64) {
 	if n <= 0 {
 		return
 	}
+	a.known, a.early = true, [2][]byte{}
 	kind := a.kind(fromOrig)
 	d := &a.dir[kind]
 	switch d.state {

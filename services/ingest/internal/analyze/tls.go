@@ -192,7 +192,7 @@ func (a *tlsAnalyzer) Data(ts model.Time, fromOrig bool, data []byte) bool {
 		a.row.TS = ts
 	}
 	d := &a.dir[side(fromOrig)]
-	for len(data) > 0 && !d.lost {
+	for len(data) > 0 && !d.lost && !a.row.Established {
 		if d.left > 0 {
 			n := min(d.left, len(data))
 			a.body(d, fromOrig, data[:n])
