@@ -90,21 +90,24 @@ type ExchangeQuery struct {
 // Exchanges gives the exchanges that q asks for. More tells that there were more than
 // q.Limit.
 func (s *Store) Exchanges(ctx context.Context, q ExchangeQuery) (list []Exchange, more bool, err error) {
-	query := `SELECT toString(orig_ip), toString(resp_ip), resp_port, proto, service,
-	toUnixTimestamp64Micro(min(start)), toUnixTimestamp64Micro(max(end)), count(), sum(orig_bytes) AS sent, sum(resp_bytes) AS received,
-	arraySort(groupUniqArray(evidence_id)),
+	query := `SELECT toString(orig_ip), toString(resp_ip), resp_port, toString(proto), toString(service), first, last, flows, sent, received, evidence,
+	arrayMap(x -> x.1, f), arrayMap(x -> x.2, f), arrayMap(x -> x.3, f), arrayMap(x -> x.4, f),
+	arrayMap(x -> x.5, f), arrayMap(x -> x.6, f), arrayMap(x -> x.7, f), arrayMap(x -> x.8, f)
+FROM (
+SELECT orig_ip, resp_ip, resp_port, proto, service,
+	toUnixTimestamp64Micro(min(start)) AS first, toUnixTimestamp64Micro(max(end)) AS last, count() AS flows, sum(orig_bytes) AS sent, sum(resp_bytes) AS received,
+	arraySort(groupUniqArray(toString(evidence_id))) AS evidence,
 	groupArraySorted(` + fmt.Sprint(model.FlowsCap) + `)((toUnixTimestamp64Micro(start), flow_id, toUnixTimestamp64Micro(end),
 		if(orig_bytes > 0, toUnixTimestamp64Micro(if(orig_data_start = 0, start, orig_data_start)), 0),
 		if(resp_bytes > 0, toUnixTimestamp64Micro(if(resp_data_start = 0, start, resp_data_start)), 0),
-		orig_bytes, resp_bytes, toString(evidence_id))) AS f,
-	arrayMap(x -> x.1, f), arrayMap(x -> x.2, f), arrayMap(x -> x.3, f), arrayMap(x -> x.4, f),
-	arrayMap(x -> x.5, f), arrayMap(x -> x.6, f), arrayMap(x -> x.7, f), arrayMap(x -> x.8, f)
+		orig_bytes, resp_bytes, toString(evidence_id))) AS f
 FROM flow
 WHERE evidence_id IN (?) AND (orig_ip IN (?) OR resp_ip IN (?)) AND ` + payload + `
 GROUP BY orig_ip, resp_ip, resp_port, proto, service
 HAVING (orig_ip IN (?) AND resp_ip IN (?)) OR resp_ip IN (?)
-	OR resp_port IN (?) OR hasAny(splitByChar(',', toString(service)), [?])
+	OR resp_port IN (?) OR hasAny(splitByChar(',', toString(service)), ?)
 	OR (sent >= ? AND intDiv(sent, ?) >= received)
+)
 ORDER BY orig_ip, resp_ip, resp_port, proto, service
 LIMIT ?`
 	hosts, suspects := addrTexts(q.Hosts), addrTexts(q.Suspects)
@@ -147,15 +150,17 @@ LIMIT ?`
 // Clients gives for each service the hosts that used it with payload, the first
 // ClientsCap of them in time.
 func (s *Store) Clients(ctx context.Context, evidenceIDs []string, dests []Dest) (map[Dest][]Client, error) {
-	query := `SELECT toString(resp_ip), resp_port,
-	groupArraySorted(` + fmt.Sprint(ClientsCap) + `)((first, orig_ip)) AS c, arrayMap(x -> toUnixTimestamp64Micro(x.1), c), arrayMap(x -> toString(x.2), c)
+	query := `SELECT toString(resp_ip), resp_port, arrayMap(x -> toUnixTimestamp64Micro(x.1), c), arrayMap(x -> toString(x.2), c)
+FROM (
+SELECT resp_ip, resp_port, groupArraySorted(` + fmt.Sprint(ClientsCap) + `)((first, orig_ip)) AS c
 FROM (
 	SELECT resp_ip, resp_port, orig_ip, min(start) AS first
 	FROM flow
 	WHERE evidence_id IN (?) AND resp_ip IN (?) AND resp_port IN (?) AND ` + payload + `
 	GROUP BY resp_ip, resp_port, orig_ip
 )
-GROUP BY resp_ip, resp_port`
+GROUP BY resp_ip, resp_port
+)`
 	out := make(map[Dest][]Client, len(dests))
 	for part := range slices.Chunk(dests, idsPerQuery/4) {
 		var ips []netip.Addr
