@@ -8,12 +8,13 @@ import (
 
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/pkg/record"
+	"github.com/tracer-framework/tracer/pkg/testkit"
 )
 
 // FuzzDecode feeds the bytes inside the compression, where the structure is: whatever
 // Decode accepts must be readable row by row and come out the same once encoded.
 func FuzzDecode(f *testing.F) {
-	seed, err := sample().Encode(nil)
+	seed, err := testkit.FilledBatch().Encode(nil)
 	if err != nil {
 		f.Fatal(err)
 	}

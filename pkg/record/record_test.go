@@ -3,94 +3,14 @@ package record_test
 import (
 	"bytes"
 	"fmt"
-	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/pkg/record"
+	"github.com/tracer-framework/tracer/pkg/testkit"
 )
-
-// fill gives every field below v a value that no other field has.
-func fill(v reflect.Value, n *int) {
-	switch p := v.Addr().Interface().(type) {
-	case *netip.Addr:
-		*n++
-		if *n%2 == 0 {
-			*p = netip.AddrFrom4([4]byte{10, 0, byte(*n >> 8), byte(*n)})
-		} else {
-			*p = netip.AddrFrom16([16]byte{0x20, 1, 14: byte(*n >> 8), 15: byte(*n)})
-		}
-		return
-	case *model.Number:
-		*n++
-		*p = model.Number{Name: fmt.Sprint("n", *n), Value: float64(*n) / 3, Unit: "s"}
-		return
-	}
-	switch v.Kind() {
-	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), n)
-		}
-	case reflect.Slice:
-		*n++
-		v.Set(reflect.MakeSlice(v.Type(), 1+*n%3, 1+*n%3))
-		for i := range v.Len() {
-			fill(v.Index(i), n)
-		}
-	case reflect.Map:
-		*n += 2
-		v.Set(reflect.ValueOf(map[string]uint64{fmt.Sprint("b", *n): 7, fmt.Sprint("a", *n): uint64(*n)}))
-	case reflect.String:
-		*n++
-		v.SetString(fmt.Sprintf("text-%d\x00\n\t\\'ü", *n))
-	case reflect.Bool:
-		*n++
-		v.SetBool(*n%2 == 0)
-	case reflect.Int64:
-		*n++
-		v.SetInt(1_700_000_000_000_000 + int64(*n))
-	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		*n++
-		v.SetUint(uint64(*n) & (1<<min(v.Type().Bits(), 16) - 1))
-	default:
-		panic("no value for " + v.Type().String())
-	}
-}
-
-func filled[T any](n *int) *T {
-	v := new(T)
-	fill(reflect.ValueOf(v).Elem(), n)
-	return v
-}
-
-// sample is a batch with rows of every kind, the second of which is all zero.
-func sample() *record.Batch {
-	b := record.NewBatch()
-	n := 0
-	b.Flow.Append(filled[model.Flow](&n))
-	b.Flow.Append(&model.Flow{OrigIP: netip.IPv6Unspecified(), RespIP: netip.MustParseAddr("ff02::1")})
-	b.DNS.Append(filled[model.DNS](&n))
-	b.DNS.Append(&model.DNS{})
-	b.HTTP.Append(filled[model.HTTP](&n))
-	b.HTTP.Append(&model.HTTP{})
-	b.TLS.Append(filled[model.TLS](&n))
-	b.TLS.Append(&model.TLS{})
-	b.SSH.Append(filled[model.SSH](&n))
-	b.SSH.Append(&model.SSH{})
-	b.Evidence.Append(filled[model.Evidence](&n))
-	b.Evidence.Append(&model.Evidence{})
-	b.Detection.Append(filled[model.Detection](&n))
-	b.Detection.Append(&model.Detection{})
-	b.Trace.Append(filled[model.Trace](&n))
-	b.Trace.Append(&model.Trace{})
-	b.TraceEdge.Append(filled[model.TraceEdge](&n))
-	b.TraceEdge.Append(&model.TraceEdge{})
-	b.Case.Append(filled[model.Case](&n))
-	b.Case.Append(&model.Case{})
-	return b
-}
 
 type kind[T any] interface {
 	Rows() int
@@ -128,7 +48,7 @@ func sameBatch(t *testing.T, want, got *record.Batch) {
 
 func TestRowReturnsWhatWasAppended(t *testing.T) {
 	n := 0
-	want := filled[model.TLS](&n)
+	want := testkit.Filled[model.TLS](&n)
 	b := record.NewBatch()
 	b.TLS.Append(want)
 	var got model.TLS
@@ -137,14 +57,14 @@ func TestRowReturnsWhatWasAppended(t *testing.T) {
 		t.Errorf("got %+v\nwant %+v", got, *want)
 	}
 	n = 0
-	flow := filled[model.Flow](&n)
+	flow := testkit.Filled[model.Flow](&n)
 	b.Flow.Append(flow)
 	var gotFlow model.Flow
 	b.Flow.Row(0, &gotFlow)
 	if !reflect.DeepEqual(*flow, gotFlow) {
 		t.Errorf("got %+v\nwant %+v", gotFlow, *flow)
 	}
-	trace := filled[model.Trace](&n)
+	trace := testkit.Filled[model.Trace](&n)
 	b.Trace.Append(trace)
 	var gotTrace model.Trace
 	b.Trace.Row(0, &gotTrace)
@@ -154,7 +74,7 @@ func TestRowReturnsWhatWasAppended(t *testing.T) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	want := sample()
+	want := testkit.FilledBatch()
 	data, err := want.Encode(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +96,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestBlocks(t *testing.T) {
-	want := sample()
+	want := testkit.FilledBatch()
 	data, err := want.Encode([]byte("before"))
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +119,7 @@ func TestBlocks(t *testing.T) {
 
 // TestColumnRewrite replaces one column of a decoded batch, as fingerprint does.
 func TestColumnRewrite(t *testing.T) {
-	b := sample()
+	b := testkit.FilledBatch()
 	data, err := b.Encode(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +170,7 @@ func TestWideDictionary(t *testing.T) {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	good, err := sample().Encode(nil)
+	good, err := testkit.FilledBatch().Encode(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 
@@ -46,9 +45,7 @@ func (s *Store) InsertNative(ctx context.Context, table, token string, block []b
 		if err != nil {
 			return err
 		}
-		defer resp.Body.Close()
-		_, err = io.Copy(io.Discard, resp.Body)
-		return err
+		return drain(resp)
 	})
 }
 

@@ -65,11 +65,11 @@ func (s *Store) Case(ctx context.Context, caseID, run string) (model.Case, error
 // QueryReadOnly runs a statement written by a user and streams its result in a format of
 // ClickHouse, such as JSONEachRow, CSV or Pretty. The statement can read tables and nothing
 // else: it cannot write, open files or addresses, or change settings. The caller closes the
-// result.
+// result; an error in the middle of it is the error of Read.
 func (s *Store) QueryReadOnly(ctx context.Context, sql, format string) (io.ReadCloser, error) {
 	resp, err := s.post(ctx, s.cfg.Database, sql, map[string]string{"readonly": "1", "default_format": format}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
 	}
-	return resp.Body, nil
+	return newResult(resp), nil
 }

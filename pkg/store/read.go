@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -27,8 +26,9 @@ func (s *Store) read(ctx context.Context, table, condition string, values map[st
 	if err != nil {
 		return fmt.Errorf("read %s: %w", table, err)
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxRead+1))
+	result := newResult(resp)
+	defer result.Close()
+	data, err := io.ReadAll(io.LimitReader(result, maxRead+1))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", table, err)
 	}
@@ -39,10 +39,7 @@ func (s *Store) read(ctx context.Context, table, condition string, values map[st
 	for len(data) > 0 {
 		rest, err := b.ReadNative(table, data)
 		if err != nil {
-			if i := bytes.Index(data, []byte("__exception__\r\n")); i >= 0 {
-				err = streamException(data[i:])
-			}
-			return fmt.Errorf("read %s: %w", table, err)
+			return err
 		}
 		if err := each(b); err != nil {
 			return err

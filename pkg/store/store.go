@@ -195,7 +195,13 @@ func (s *Store) exec(ctx context.Context, database, sql string) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
+	return drain(resp)
+}
+
+// drain reads a response to its end, for the error that may stand there.
+func drain(resp *http.Response) error {
+	r := newResult(resp)
+	defer r.Close()
+	_, err := io.Copy(io.Discard, r)
 	return err
 }

@@ -1,4 +1,6 @@
 -- One row per flow; a long-lived flow has several, of which the highest seq holds.
+-- Partitions are months, not days: an insert makes one part per partition it touches, at
+-- some 15 ms each, and the times in a capture may be spread over years.
 CREATE TABLE IF NOT EXISTS {{.Local "flow"}}{{.OnCluster}}
 (
     flow_id UInt64 CODEC(ZSTD(1)),
@@ -52,7 +54,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "flow"}}{{.OnCluster}}
     INDEX by_evidence_id evidence_id TYPE set(16) GRANULARITY 1
 )
 ENGINE = {{.Engine "ReplacingMergeTree" "seq"}}
-PARTITION BY toDate(start)
+PARTITION BY toYYYYMM(start)
 ORDER BY (orig_ip, resp_ip, start, flow_id)
 SETTINGS non_replicated_deduplication_window = 1000;
 

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "dns"}}{{.OnCluster}}
     response_bytes UInt32 CODEC(T64, ZSTD(1))
 )
 ENGINE = {{.Engine "ReplacingMergeTree"}}
-PARTITION BY toDate(ts)
+PARTITION BY toYYYYMM(ts)
 ORDER BY (orig_ip, resp_ip, ts, flow_id, n)
 SETTINGS non_replicated_deduplication_window = 1000;
 

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "http"}}{{.OnCluster}}
     answered Bool CODEC(ZSTD(1))
 )
 ENGINE = {{.Engine "ReplacingMergeTree"}}
-PARTITION BY toDate(ts)
+PARTITION BY toYYYYMM(ts)
 ORDER BY (orig_ip, resp_ip, ts, flow_id, n)
 SETTINGS non_replicated_deduplication_window = 1000;
 

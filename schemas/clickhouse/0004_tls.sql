@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "tls"}}{{.OnCluster}}
     cert_self_signed Bool CODEC(ZSTD(1))
 )
 ENGINE = {{.Engine "ReplacingMergeTree"}}
-PARTITION BY toDate(ts)
+PARTITION BY toYYYYMM(ts)
 ORDER BY (orig_ip, resp_ip, ts, flow_id, n)
 SETTINGS non_replicated_deduplication_window = 1000;
 

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "ssh"}}{{.OnCluster}}
     hassh_server_raw LowCardinality(String)
 )
 ENGINE = {{.Engine "ReplacingMergeTree"}}
-PARTITION BY toDate(ts)
+PARTITION BY toYYYYMM(ts)
 ORDER BY (orig_ip, resp_ip, ts, flow_id, n)
 SETTINGS non_replicated_deduplication_window = 1000;
 

@@ -4,39 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
-
-// exceptionPattern takes the text of a server's error apart.
-var exceptionPattern = regexp.MustCompile(`(?s)Code: (\d+)\. (?:DB::Exception: )?(.*)`)
-
-// readException makes the error of a response that is not 200: a *clickhouse.Exception in
-// a *clickhouse.HTTPError, as the client makes them.
-func readException(resp *http.Response) error {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err != nil {
-		return &clickhouse.HTTPError{StatusCode: resp.StatusCode, Err: err}
-	}
-	ex := &clickhouse.Exception{Name: "DB::Exception", Message: strings.TrimSpace(string(text))}
-	if m := exceptionPattern.FindStringSubmatch(ex.Message); m != nil {
-		code, _ := strconv.Atoi(m[1])
-		ex.Code, ex.Message = int32(code), m[2]
-	}
-	if code, err := strconv.Atoi(resp.Header.Get("X-ClickHouse-Exception-Code")); err == nil {
-		ex.Code = int32(code)
-	}
-	if ex.Code == 0 {
-		return &clickhouse.HTTPError{StatusCode: resp.StatusCode, Err: fmt.Errorf("response: %q", text)}
-	}
-	return &clickhouse.HTTPError{StatusCode: resp.StatusCode, Err: ex}
-}
 
 // passing are the codes of errors that go away without a change of what was sent:
 // resources used up, servers that start, stop or cannot reach one another.
@@ -135,16 +108,4 @@ func reason(err error) string {
 		return "the store does not answer in time"
 	}
 	return "the store cannot be reached"
-}
-
-// streamException makes the error that a server appends to rows already sent: a frame of
-// "__exception__" lines around a tag and the text.
-func streamException(frame []byte) error {
-	m := exceptionPattern.FindStringSubmatch(string(frame))
-	if m == nil {
-		return errors.New("the server broke off the result")
-	}
-	code, _ := strconv.Atoi(m[1])
-	text, _, _ := strings.Cut(m[2], "\n")
-	return &clickhouse.Exception{Code: int32(code), Name: "DB::Exception", Message: text}
 }
