@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -138,6 +139,38 @@ func (l *Ledger) export(ctx context.Context, dir string, sel Selection) (*Bundle
 		return nil, fmt.Errorf("sign: %w", err)
 	}
 	return b, l.disk.write(file{path: filepath.Join(dir, BundleFile), data: text}, file{path: filepath.Join(dir, SignatureFile), data: sig})
+}
+
+// ReadBundle reads the manifest in dir. It checks nothing: that is the verifier's work.
+func ReadBundle(dir string) (*Bundle, error) {
+	text, err := os.ReadFile(filepath.Join(dir, BundleFile))
+	if err != nil {
+		return nil, fmt.Errorf("read evidence manifest: %w", err)
+	}
+	b := &Bundle{}
+	if err := json.Unmarshal(text, b); err != nil {
+		return nil, fmt.Errorf("read evidence manifest in %s: %w", dir, err)
+	}
+	return b, nil
+}
+
+// Entries decodes the leaves of the bundle.
+func (b *Bundle) Entries() ([]Entry, error) {
+	out := make([]Entry, len(b.Leaves))
+	for i, l := range b.Leaves {
+		out[i].Index = l.Index
+		if err := out[i].decode([]byte(l.Entry)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Holds reports whether the bundle proves the leaf of a kind and id, such as
+// KindReport and ReportID(case, run, "report.json").
+func (b *Bundle) Holds(kind, id string) bool {
+	entries, err := b.Entries()
+	return err == nil && slices.ContainsFunc(entries, func(e Entry) bool { return e.Kind == kind && e.ID == id })
 }
 
 // listFiles lists the regular files below dir, in lexical order.

@@ -52,6 +52,9 @@ const (
 // another digest; errors.As with a *ConflictError names both.
 var ErrConflict = errors.New("already sealed with another digest")
 
+// ErrLeaf is returned by Append for a leaf that no ledger can take, see Leaf.
+var ErrLeaf = errors.New("leaf refused")
+
 // ErrDamaged is returned by Open when the files of the ledger contradict each other or
 // its signed checkpoint. Nothing is repaired: the verifier says what was changed.
 var ErrDamaged = errors.New("evidence ledger damaged")

@@ -227,7 +227,7 @@ func (l *Ledger) Append(ctx context.Context, leaves []Leaf) ([]uint64, error) {
 	copy(r.leaves, leaves)
 	for i := range r.leaves {
 		if err := r.leaves[i].check(); err != nil {
-			return nil, fmt.Errorf("append to ledger: %w", err)
+			return nil, fmt.Errorf("append to ledger: %w: %w", ErrLeaf, err)
 		}
 	}
 	if err := l.commits.do(ctx, r, l.commit); err != nil {
