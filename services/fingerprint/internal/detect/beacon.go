@@ -19,6 +19,10 @@ const (
 	// not reported: RITA's histogram then spans minutes, and every page load looks even.
 	shortWindow = time.Hour
 
+	// beaconSpan is how long a pair must have been active: a scan or a page load is as
+	// regular as any clock for a few seconds.
+	beaconSpan = 5 * time.Minute
+
 	// A pair that was active only for part of the day is judged over that part if its rhythm
 	// is this clear: RITA alone gives it 0.5 at most.
 	burstConnections = 60
@@ -143,6 +147,9 @@ func (s Scope) beacon(p store.Pair, w Window) (model.Detection, bool) {
 	first, last := w.First, w.Last
 	score, ok := RITA(seconds, sizes, int64(first/1e6), int64(last/1e6))
 	active := starts[len(starts)-1].Sub(starts[0])
+	if active < beaconSpan {
+		return model.Detection{}, false
+	}
 	burst := false
 	if ok && score.Score < s.BeaconScore && regular && r.spread <= burstSpread && r.beats >= burstConnections && active >= burstSpan {
 		burst = true

@@ -27,7 +27,8 @@ const (
 	carrierEntropy = 3.2  // bits per character over all of them: hexadecimal has 4, base32 nearly 5
 	carrierBytes   = 300  // payload the names can have carried: characters * entropy / 8
 	carrierDigits  = 0.08 // share of digits: words have none, any encoding of data has more
-	oneName        = 90   // length from which a single name is worth a line
+	oneName        = 120  // length from which a single name is worth a line
+	oneLabel       = 52   // or one of its labels, of which the longest possible has 63
 )
 
 // reputation are services that answer questions put as names: block lists, file and URL
@@ -66,7 +67,8 @@ type DNSGroup struct {
 	Hashes        uint64 // names whose first label is a bare MD5, SHA-1 or SHA-256
 	Characters    uint64 // below the domain, over the distinct names, dots left out
 	Digits        uint64
-	Longest       int
+	Longest       int    // characters of the longest name
+	Label         int    // characters of the longest label below the domain
 	Sample        string // the longest name, then the first by spelling
 	RequestBytes  uint64
 	ResponseBytes uint64
@@ -133,11 +135,15 @@ func (f *DNSFold) Add(n store.DNSName) {
 	if isHash(sub) {
 		g.Hashes++
 	}
+	label := 0
 	for i := range len(sub) {
 		c := sub[i]
 		if c == '.' {
+			label = 0
 			continue
 		}
+		label++
+		g.Label = max(g.Label, label)
 		g.Characters++
 		g.letters[c]++
 		if c >= '0' && c <= '9' {
@@ -251,7 +257,7 @@ func (s Scope) judgeDNS(g DNSGroup) (dnsVerdict, bool) {
 	dense := v.bits >= carrierEntropy && digits >= carrierDigits
 	v.many = int(g.Names) >= s.DNSNames
 	v.carrier = g.Names >= carrierNames && v.carried >= carrierBytes && dense && v.mean >= carrierLength
-	v.single = dense && g.Longest >= oneName
+	v.single = dense && (g.Longest >= oneName || g.Label >= oneLabel)
 	return v, v.many || v.carrier || v.single
 }
 

@@ -41,6 +41,10 @@ var scanPorts = []uint16{
 	8009, 8080, 8081, 8088, 8291, 8443, 8888, 9000, 9001, 9090, 9100, 9200, 9389, 9999, 10000, 10250, 11211, 17185, 27017, 37215, 47808, 49152, 52869,
 }
 
+// scanPortsUDP are those of them that are looked for over UDP. 443 is not among them, and no
+// sweep of it counts: a browser whose QUIC is filtered meets nothing but silence there.
+var scanPortsUDP = []uint16{7, 19, 53, 69, 111, 123, 137, 161, 389, 500, 623, 1434, 1900, 3702, 5060, 5353, 5683, 11211, 17185, 47808}
+
 // largeSweep is the number of dead targets from which the port no longer matters.
 const largeSweep = 25
 
@@ -141,12 +145,13 @@ func detectHorizontal(s Scope, rows *Rows) []model.Detection {
 		if strings.HasPrefix(g.Proto, "icmp") {
 			ok = sweep(s, g, h)
 		} else {
-			need := s.ScanTargets
+			need, known := s.ScanTargets, scanPorts
 			if g.Proto == "udp" {
-				need = max(2*need, 10) // silence is the usual answer of UDP
+				need, known = max(2*need, 10), scanPortsUDP // silence is the usual answer of UDP
+				ok = ok && g.Port != 443
 			}
 			ok = ok && len(h.probes) >= need &&
-				(slices.Contains(scanPorts, g.Port) && concentrated(h, 0.2) || len(h.probes) >= largeSweep && concentrated(h, 0.5))
+				(slices.Contains(known, g.Port) && concentrated(h, 0.2) || len(h.probes) >= largeSweep && concentrated(h, 0.5))
 		}
 		if ok {
 			key := g.OrigIP.String() + " " + g.Proto
@@ -177,7 +182,7 @@ func concentrated(h scanHit, share float64) bool {
 // sweep judges echo requests: many silent targets, or very many that lie close together.
 func sweep(s Scope, g store.ScanGroup, h scanHit) bool {
 	silent := h.silent + h.refused
-	if silent >= s.ScanTargets && float64(silent) >= 0.4*float64(h.judged) {
+	if silent >= s.ScanTargets && float64(silent) >= 0.25*float64(h.judged) {
 		return true
 	}
 	near := map[netip.Prefix]int{}
@@ -189,7 +194,7 @@ func sweep(s Scope, g store.ScanGroup, h scanHit) bool {
 		}
 		if p, err := ip.Prefix(bits); err == nil && c.Flows <= emptyRepeats && !c.Resolved {
 			near[p]++
-			if near[p] >= 4*s.ScanTargets {
+			if near[p] >= 3*s.ScanTargets {
 				return true
 			}
 		}
@@ -219,7 +224,9 @@ func horizontal(s Scope, hits []scanHit) model.Detection {
 	if icmp { // every echo request counts, answered or not
 		for _, h := range hits {
 			for _, c := range h.group.Contacts {
-				targets[c.IP] = true
+				if !c.Resolved {
+					targets[c.IP] = true
+				}
 			}
 		}
 	}
@@ -261,6 +268,9 @@ func horizontal(s Scope, hits []scanHit) model.Detection {
 		number("duration", took.Seconds(), "s"),
 	)
 	d.Confidence = scanConfidence(len(targets), total.share())
+	if icmp {
+		d.Confidence = scanConfidence(len(targets), max(scanShare, total.share()))
+	}
 	d.Severity = s.scanSeverity(g.OrigIP, len(targets))
 	return d
 }
@@ -378,7 +388,8 @@ func (s Scope) scanTechnique(from netip.Addr, icmp bool) Technique {
 }
 
 // scanConfidence rises from 60 with five dead targets to 100 with forty, weighed by the
-// share of contacts that failed: 100 * (0.6 + 0.4 * min(1, (n-5)/35)) * share.
+// share of contacts that failed: 100 * (0.6 + 0.4 * min(1, (n-5)/35)) * share. Of a ping
+// sweep the share counts as 0.7 at least, because live hosts answer.
 func scanConfidence(n int, share float64) uint8 {
 	return percent((0.6 + 0.4*min(1, max(0, float64(n-5)/35))) * share)
 }
