@@ -9,6 +9,7 @@ package chain
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -301,6 +302,34 @@ func (m *Map) Frontier() []netip.Addr {
 // Suspects lists all suspicious hosts, sorted.
 func (m *Map) Suspects() []netip.Addr {
 	return slices.SortedFunc(maps.Keys(m.suspects), netip.Addr.Compare)
+}
+
+// Meetings lists the outside addresses that compromised hosts report or send to, sorted.
+func (m *Map) Meetings() []netip.Addr {
+	var out []netip.Addr
+	for _, ip := range m.Suspects() {
+		if m.suspects[ip].meeting {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
+// Hosts lists all hosts of accepted edges, sorted.
+func (m *Map) Hosts() []netip.Addr {
+	all := map[netip.Addr]bool{}
+	for k := range m.edges {
+		all[k.orig], all[k.resp] = true, true
+	}
+	return slices.SortedFunc(maps.Keys(all), netip.Addr.Compare)
+}
+
+// Cut notes that not all exchanges of the hosts could be looked at.
+func (m *Map) Cut(hosts []netip.Addr, limit int) {
+	m.budget = true
+	for _, h := range hosts {
+		m.notes = append(m.notes, note{h, fmt.Sprintf("only %d exchanges of %s and the other hosts of its round were looked at", limit, h)})
+	}
 }
 
 // Dests lists the services of exchanges whose clients matter and are not known yet, sorted.

@@ -25,9 +25,13 @@ const (
 )
 
 const (
-	maxOrigins = 5
-	maxOpen    = 20  // near misses named in a stop certificate
-	nearMiss   = 1.5 // score from which an exchange is worth naming there
+	maxOrigins    = 5
+	flowsPerTrace = 8000    // flow ids listed in one trace
+	messageBytes  = 700_000 // estimated size of a trace as a message, of 1 MiB at most
+	maxWhy        = 2000    // bytes of a detection's reason repeated with an edge
+	leastFlows    = 10      // flow ids listed with an edge at least
+	maxOpen       = 20      // near misses named in a stop certificate
+	nearMiss      = 1.5     // score from which an exchange is worth naming there
 )
 
 // Traces gives the traces of the map, one for each group of suspicious hosts that edges
@@ -105,9 +109,8 @@ func (m *Map) trace(edges []*edge, names map[netip.Addr][]string) model.Trace {
 	if m.budget {
 		t.Stop.Reason = "budget"
 	}
-	drawn := m.cut(edges, &t.Stop)
+	drawn := m.fit(&t, edges)
 	for _, e := range drawn {
-		t.Edges = append(t.Edges, m.write(e, t.TraceID))
 		if t.Start == 0 || e.start < t.Start {
 			t.Start = e.start
 		}
@@ -121,6 +124,31 @@ func (m *Map) trace(edges []*edge, names map[netip.Addr][]string) model.Trace {
 	t.Hosts = m.hosts(drawn, t.Origins, names)
 	t.Title = title(&t)
 	return t
+}
+
+// fit draws as many edges, with as many flow ids each, as the limits and the size of a
+// message allow.
+func (m *Map) fit(t *model.Trace, edges []*edge) []*edge {
+	drawn := m.cut(edges, m.lim.MaxEdges, &t.Stop)
+	listed := min(model.FlowsCap, max(leastFlows, flowsPerTrace/len(drawn)))
+	for {
+		t.Edges = t.Edges[:0]
+		size := 0
+		for _, e := range drawn {
+			w := m.write(e, t.TraceID, listed)
+			size += 600 + len(w.Why) + 42*len(w.Flows) + 50*len(w.Detections) + 70*len(w.EvidenceIDs)
+			t.Edges = append(t.Edges, w)
+		}
+		size += 150 * len(t.From)
+		switch {
+		case size <= messageBytes || len(drawn) == 1:
+			return drawn
+		case listed > leastFlows:
+			listed = max(leastFlows, listed/2)
+		default:
+			drawn = m.cut(drawn, max(1, len(drawn)*3/4), &t.Stop)
+		}
+	}
 }
 
 // seedOf is the host that a trace is named after: inside before outside, then earliest.
@@ -149,8 +177,8 @@ func before(a, b *suspect) bool {
 }
 
 // cut keeps the edges with the best evidence when there are more than a trace may have.
-func (m *Map) cut(edges []*edge, stop *model.Stop) []*edge {
-	if len(edges) <= m.lim.MaxEdges {
+func (m *Map) cut(edges []*edge, most int, stop *model.Stop) []*edge {
+	if len(edges) <= most {
 		return edges
 	}
 	kept := slices.Clone(edges)
@@ -158,8 +186,8 @@ func (m *Map) cut(edges []*edge, stop *model.Stop) []*edge {
 		return cmp.Or(cmp.Compare(phaseWeight(b.key.phase), phaseWeight(a.key.phase)), cmp.Compare(b.confidence(), a.confidence()), cmp.Compare(a.start, b.start))
 	})
 	stop.Reason = "budget"
-	stop.Open = append(stop.Open, fmt.Sprintf("%d further edges of probing or low confidence are not drawn: a trace holds %d", len(edges)-m.lim.MaxEdges, m.lim.MaxEdges))
-	return kept[:m.lim.MaxEdges]
+	stop.Open = append(stop.Open, fmt.Sprintf("%d further edges of probing or low confidence are not drawn: a trace holds %d", len(edges)-most, most))
+	return kept[:most]
 }
 
 func phaseWeight(phase string) int {
@@ -194,12 +222,20 @@ func (e *edge) strongest() *model.Detection {
 	return best
 }
 
+// capped bounds a list of detection ids; the trace itself names them all.
+func capped(ids []string) []string {
+	if ids == nil {
+		return []string{}
+	}
+	return ids[:min(len(ids), model.FlowsCap)]
+}
+
 func severityRank(s string) int {
 	return slices.Index([]string{model.SeverityInformational, model.SeverityLow, model.SeverityMedium, model.SeverityHigh, model.SeverityCritical}, s)
 }
 
-// write turns an edge into its record.
-func (m *Map) write(e *edge, traceID string) model.TraceEdge {
+// write turns an edge into its record with at most listed flow ids.
+func (m *Map) write(e *edge, traceID string, listed int) model.TraceEdge {
 	k := e.key
 	out := model.TraceEdge{
 		EdgeID:  model.DeriveID("edg", traceID, k.orig.String(), k.resp.String(), k.phase, k.service),
@@ -211,13 +247,13 @@ func (m *Map) write(e *edge, traceID string) model.TraceEdge {
 		OrigBytes: e.hiddenOut, RespBytes: e.hiddenIn, FlowCount: e.hidden + uint64(len(e.flows)),
 		Flows:       []model.FlowID{},
 		EvidenceIDs: slices.Sorted(maps.Keys(e.evidence)),
-		Detections:  slices.Sorted(maps.Keys(e.dets)),
+		Detections:  capped(slices.Sorted(maps.Keys(e.dets))),
 		Confidence:  e.confidence(),
 	}
 	for _, f := range e.list() {
 		out.OrigBytes += f.OrigBytes
 		out.RespBytes += f.RespBytes
-		if len(out.Flows) < model.FlowsCap {
+		if len(out.Flows) < listed {
 			out.Flows = append(out.Flows, f.FlowID)
 		}
 	}
@@ -247,6 +283,9 @@ func (m *Map) write(e *edge, traceID string) model.TraceEdge {
 func (e *edge) why(out *model.TraceEdge) string {
 	if d := e.strongest(); d != nil {
 		s := d.Why
+		if len(s) > maxWhy {
+			s = strings.ToValidUTF8(s[:maxWhy], "") + "…"
+		}
 		if s == "" {
 			s = d.Title + "."
 		}
@@ -334,11 +373,8 @@ func (m *Map) hosts(edges []*edge, origins []model.Origin, names map[netip.Addr]
 	out := make([]model.TraceHost, 0, len(by))
 	for ip, f := range by {
 		s := m.suspects[ip]
-		h := model.TraceHost{IP: ip, Internal: m.internal(ip), Names: []string{}, FirstSeen: f.first, Certainty: model.OrderPossible, Detections: slices.Sorted(maps.Keys(f.dets))}
+		h := model.TraceHost{IP: ip, Internal: m.internal(ip), Names: []string{}, FirstSeen: f.first, Certainty: model.OrderPossible, Detections: capped(slices.Sorted(maps.Keys(f.dets)))}
 		h.Names = append(h.Names, names[ip]...)
-		if h.Detections == nil {
-			h.Detections = []string{}
-		}
 		if b, ok := m.bounds[ip]; ok && s != nil {
 			h.FirstSeen = b.At
 			if b.Certain {
