@@ -125,7 +125,7 @@ func build(t testing.TB, in report.Input) report.Documents {
 
 func TestBuildGolden(t *testing.T) {
 	docs := build(t, small())
-	for _, name := range []string{report.FileMarkdown, report.FileJSON, report.FileNavigator, report.FileSummary, report.FileDetections} {
+	for _, name := range []string{report.FileMarkdown, report.FileJSON, report.FileNavigator, report.FileDetections} {
 		path := filepath.Join("testdata", "small", name)
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -211,7 +211,7 @@ func TestHostileText(t *testing.T) {
 		docs := build(t, in)
 		checkPage(t, docs[report.FileHTML], text)
 		checkMarkdown(t, docs[report.FileMarkdown])
-		for _, name := range []string{report.FileJSON, report.FileTraces, report.FileNavigator, report.FileSummary, report.FileDetections} {
+		for _, name := range []string{report.FileJSON, report.FileTraces, report.FileNavigator, report.FileDetections} {
 			if !json.Valid(docs[name]) {
 				t.Errorf("%s is not JSON for %.40q", name, text)
 			}

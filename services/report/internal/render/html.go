@@ -67,7 +67,7 @@ type refList struct {
 // pictures are inside, and its own policy forbids everything else.
 func HTML(r *content.Report) ([]byte, error) {
 	p := page{
-		R: r, Policy: policy(), Style: template.CSS(pageCSS), Script: template.JS(pageJS), //nolint:gosec // constants of this package
+		R: r, Policy: Policy(), Style: template.CSS(pageCSS), Script: template.JS(pageJS), //nolint:gosec // constants of this package
 		Volume: volume(r.Traffic), Graphs: make([]template.HTML, len(r.Traces)),
 		AttackVersion: content.AttackVersion, VerifyText: verifyText, VerifyCommands: verifyCommands,
 	}
@@ -150,8 +150,8 @@ func HTML(r *content.Report) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// policy allows exactly the page's own style and script, by their hashes.
-func policy() string {
+// Policy allows exactly the page's own style and script, by their hashes.
+func Policy() string {
 	hash := func(s string) string {
 		sum := sha256.Sum256([]byte(s))
 		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
