@@ -110,7 +110,8 @@ var Sections = []string{"ingest", "fingerprint", "archive", "tracemap", "report"
 // LoadConfig reads the YAML file into common and into the given sections, strictly: an
 // unknown key is an error that names the line. An empty path reads nothing. Environment
 // variables then override secrets and addresses: TRACER_DATA, TRACER_BUS_URL,
-// TRACER_BUS_TOKEN, TRACER_STORE_DSN, TRACER_STORE_TOKEN, TRACER_ADMIN.
+// TRACER_BUS_TOKEN, TRACER_STORE_DSN, TRACER_STORE_TOKEN, TRACER_ADMIN; a section with a
+// method Environment reads its own.
 func LoadConfig(path string, common *Common, sections map[string]any) error {
 	if path != "" {
 		src, err := os.ReadFile(path)
@@ -131,6 +132,13 @@ func LoadConfig(path string, common *Common, sections map[string]any) error {
 	} {
 		if v, ok := os.LookupEnv(name); ok {
 			set(v)
+		}
+	}
+	for _, section := range sections {
+		if s, ok := section.(interface {
+			Environment(lookup func(string) (string, bool))
+		}); ok {
+			s.Environment(os.LookupEnv)
 		}
 	}
 	return nil
