@@ -57,7 +57,11 @@ func (w *world) between(t int64, r *random, a, b *host, proto uint8, six bool) *
 		p := &c.p[i]
 		*p = peer{h: h, ip: h.ip, rate: h.rate, ttl: h.os.ttl, id: r.u16(), seq: r.u32(), window: uint16(r.span(500, 2058)), cwnd: 10, clock: r.u32()}
 		p.lag = h.lag + int64(float64(h.lag)*0.15*r.float()*r.float())
-		if six && a.ip6.IsValid() && b.ip6.IsValid() {
+		switch {
+		case !six:
+		case a.ula.IsValid() && b.ula.IsValid():
+			p.ip = h.ula
+		case a.ip6.IsValid() && b.ip6.IsValid():
 			p.ip = h.ip6
 		}
 		p.ttl -= h.hops

@@ -36,6 +36,7 @@ func (w *world) everyday() {
 		{none, av.ip, "dns_tunnel", "reputation lookups of the virus scanner: hashes as names under avshield.example"},
 		{none, netip.Addr{}, "dns_tunnel", "many host names under one content network, edgecdn.example"},
 		{none, push.ip, "long_connection", "push notification channels held open for up to two hours by every workstation"},
+		{none, w.zone.target("imap.mailgate.example").ip, "beacon", "guests' devices keep one connection to their mail provider all day, with a sign of life each nine minutes"},
 		{none, n.mail.ip, "long_connection", "mail programs keep a connection to the mail server all day"},
 		{n.users[min(2, len(n.users)-1)].ip, w.zone.target("meetwave.example").ip, "long_connection", "a video call"},
 		{n.monitor.ip, none, "horizontal_scan", "small inventory sweep of known hosts"},
@@ -252,6 +253,26 @@ func (w *world) mailbox(t int64, r *random, h *host) {
 	})
 }
 
+// idleMail is a device that waits for mail of an outside provider: one connection for
+// hours, with a sign of life each nine minutes.
+func (w *world) idleMail(t int64, r *random, h *host) {
+	name := "imap.mailgate.example"
+	c := w.tcp(w.lookup(t, r, h, name), r, h, w.zone.target(name), 993, nil)
+	c.tls(tlsSession{client: h.service, name: name, chain: w.certs.chain("mailgate.example"), modern: true})
+	for range 4 {
+		c.app(orig, r.span(30, 90))
+		c.app(resp, r.span(60, 2600))
+	}
+	c.rest()
+	w.every(c.t+minute, func(t int64) int64 {
+		c.t = max(c.t, t)
+		c.app(orig, 36)
+		c.app(resp, 48)
+		c.rest()
+		return t + 9*minute + r.between(0, time.Second)
+	})
+}
+
 // push holds a notification channel open, renewed now and then.
 func (w *world) push(t int64, r *random, h *host) {
 	var c *conversation
@@ -295,6 +316,7 @@ func (w *world) guest(h *host) {
 		}
 		return t + r.exp(12*time.Minute)
 	})
+	w.at(w.start+r.exp(30*time.Minute), func() { w.idleMail(w.now, r.fork("mail"), h) })
 	w.every(w.start+r.exp(15*time.Minute), func(t int64) int64 {
 		w.ntp(t, r, h, w.zone.target("timepool.example"))
 		return t + r.between(28*time.Minute, 34*time.Minute)

@@ -31,7 +31,8 @@ type host struct {
 	kind string
 	role string
 	ip   netip.Addr
-	ip6  netip.Addr
+	ip6  netip.Addr // global, towards the internet
+	ula  netip.Addr // unique local (RFC 4193), inside; invalid outside
 	mac  mac
 	vlan uint16 // inside only
 	os   *system
@@ -71,7 +72,8 @@ func (h *host) ephemeral(r *random) uint16 {
 //	VLAN 101 10.20.101.0/24 users
 //	-        10.20.200.0/24 guests on wireless, with an exit of their own
 //
-// IPv6 is 2001:db8:20:VLAN::/64. Hosts of the intrusion outside are in the documentation
+// IPv6 is fd4e:17a2:9c10:VLAN::/64 inside and 2001:db8:20:VLAN::/64 towards the internet.
+// Hosts of the intrusion outside are in the documentation
 // ranges (RFC 5737, RFC 3849), sites and visitors in 198.18.0.0/15 (RFC 2544), so that no
 // real network is blamed.
 type network struct {
@@ -152,6 +154,7 @@ func (n *network) add(name, kind string, vlan uint16, last int, os *system) *hos
 	}
 	if vlan != 200 && vlan != 40 {
 		h.ip6 = netip.MustParseAddr(fmt.Sprintf("2001:db8:20:%d::%x", vlan, last))
+		h.ula = netip.MustParseAddr(fmt.Sprintf("fd4e:17a2:9c10:%d::%x", vlan, last))
 	}
 	vendors := [][3]byte{{0x00, 0x50, 0x56}, {0x3c, 0x52, 0x82}, {0xa4, 0xbb, 0x6d}, {0xf0, 0x18, 0x98}}
 	v := vendors[n.seed.intn(len(vendors))]
@@ -228,7 +231,13 @@ func (n *network) describe() []Host {
 	var out []Host
 	for _, list := range [][]*host{n.inside, n.other} {
 		for _, h := range list {
-			out = append(out, Host{IP: h.ip, IP6: h.ip6, Name: h.name, Role: h.role, Kind: h.kind, Internal: h.internal()})
+			six := []netip.Addr{}
+			for _, ip := range []netip.Addr{h.ip6, h.ula} {
+				if ip.IsValid() {
+					six = append(six, ip)
+				}
+			}
+			out = append(out, Host{IP: h.ip, IP6: six, Name: h.name, Role: h.role, Kind: h.kind, Internal: h.internal()})
 		}
 	}
 	slices.SortFunc(out, func(x, y Host) int {

@@ -34,8 +34,9 @@ func (w *world) foes() *foes {
 		names:   n.outside("ns1."+domainTunnel, "name server of the DNS tunnel", RoleC2, "203.0.113.53", "", linux, 95*time.Millisecond),
 		drop:    n.outside("eu."+domainDrop, "drop server", RoleExfil, "203.0.113.200", "", linux, 41*time.Millisecond),
 	}
+	registrar := n.outside("ns3.registrar.example", "name server", RoleBenign, "198.18.99.53", "", linux, 22*time.Millisecond)
 	for domain, h := range map[string]*host{domainC2: f.c2, domainLate: f.c2late, domainDrop: f.drop} {
-		w.zone.byName[domain] = &site{domain: domain, server: h, ns: f.names, labels: []string{"www"}}
+		w.zone.byName[domain] = &site{domain: domain, server: h, ns: registrar}
 	}
 	return f
 }

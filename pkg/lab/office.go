@@ -347,17 +347,20 @@ func (w *world) call(t int64, r *random, h *host, length int64) {
 	again()
 }
 
-// inventory visits a dozen known hosts, all of which answer.
+// inventory visits a dozen known hosts, all of which answer: it reads their SSH banner or
+// their SMB dialect.
 func (w *world) inventory(t int64, r *random) {
 	n := w.net
 	for _, h := range append([]*host{n.dc, n.files, n.mail, n.app, n.web, n.relay, n.admin2}, n.users[:min(4, len(n.users))]...) {
 		w.ping(t, r, n.monitor, h, 1, nil)
-		port := uint16(445)
-		if h.os != windows {
-			port = 22
+		var c *conversation
+		if h.os == windows {
+			c = w.smb(t+40*millisecond, r, n.monitor, h, "inventory", nil).c
+		} else {
+			c = w.tcp(t+40*millisecond, r, n.monitor, h, 22, nil)
+			c.send(resp, []byte(opensshServer.banner+"\r\n"))
+			c.send(orig, []byte("SSH-2.0-inventory\r\n"))
 		}
-		c := w.syn(t+40*millisecond, r, n.monitor, h, port, nil)
-		c.accept()
 		c.fin(orig)
 		t = c.t + r.think(3*time.Second, 0.6)
 	}

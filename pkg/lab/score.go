@@ -21,7 +21,8 @@ type Verdict struct {
 	Found    int `json:"found"`    // of these, found by that detector
 
 	Related []string   `json:"related"` // ids of further detections that are about a step, sorted
-	False   []Mistaken `json:"false"`   // detections about nothing the intruder did
+	False   []Mistaken `json:"false"`   // detections about nothing the intruder did, gravest first
+	Grave   int        `json:"grave"`   // false ones of medium severity and above
 
 	EdgesTrue  int     `json:"edges_true"`  // edges the traces should hold
 	EdgesFound int     `json:"edges_found"` // of these, held by a trace
@@ -106,6 +107,12 @@ func (s *Verdict) detections(t *Truth, detections []model.Detection) {
 			s.Related = append(s.Related, d.DetectionID)
 		}
 	}
+	slices.SortStableFunc(s.False, func(x, y Mistaken) int { return rank(y.Severity) - rank(x.Severity) })
+	for _, f := range s.False {
+		if rank(f.Severity) >= rank(model.SeverityMedium) {
+			s.Grave++
+		}
+	}
 	for i := range s.Steps {
 		step := &s.Steps[i]
 		step.Found = len(step.By) > 0
@@ -116,6 +123,11 @@ func (s *Verdict) detections(t *Truth, detections []model.Detection) {
 			}
 		}
 	}
+}
+
+// rank orders severities from weak to strong.
+func rank(severity string) int {
+	return slices.Index([]string{model.SeverityInformational, model.SeverityLow, model.SeverityMedium, model.SeverityHigh, model.SeverityCritical}, severity)
 }
 
 func nameOf(d *model.Detection) string {
@@ -301,7 +313,7 @@ func (s Verdict) String() string {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", x.N, x.Technique, shorten(x.Description, 62), cmp.Or(x.Detector, "-"), detection, edge)
 	}
 	w.Flush() // a strings.Builder takes everything
-	fmt.Fprintf(&b, "\ndetections: %d of %d steps found, %d related, %d false\n", s.Found, s.Expected, len(s.Related), len(s.False))
+	fmt.Fprintf(&b, "\ndetections: %d of %d steps found, %d related, %d false (%d of medium severity and above)\n", s.Found, s.Expected, len(s.Related), len(s.False), s.Grave)
 	for _, f := range s.False {
 		fmt.Fprintf(&b, "  false: %s [%s] %s\n", f.Detector, f.Severity, f.Title)
 	}

@@ -115,8 +115,8 @@ func newZone(seed int64, n *network) *zone {
 	}
 	for _, h := range n.inside {
 		a := answer{a: []netip.Addr{h.ip}, ttl: 1200}
-		if h.ip6.IsValid() {
-			a.aaaa = []netip.Addr{h.ip6}
+		if h.ula.IsValid() {
+			a.aaaa = []netip.Addr{h.ula}
 		}
 		z.fixed[h.name] = a
 	}

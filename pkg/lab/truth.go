@@ -39,12 +39,12 @@ const (
 
 // Host is one machine of the scenario.
 type Host struct {
-	IP       netip.Addr `json:"ip"`
-	IP6      netip.Addr `json:"ip6"` // second address, invalid if none
-	Name     string     `json:"name"`
-	Role     string     `json:"role"`
-	Kind     string     `json:"kind"` // what the machine is: workstation, file server ...
-	Internal bool       `json:"internal"`
+	IP       netip.Addr   `json:"ip"`
+	IP6      []netip.Addr `json:"ip6"` // further addresses
+	Name     string       `json:"name"`
+	Role     string       `json:"role"`
+	Kind     string       `json:"kind"` // what the machine is: workstation, file server ...
+	Internal bool         `json:"internal"`
 }
 
 // Step is one action of the intruder.
