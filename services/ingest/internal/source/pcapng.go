@@ -75,6 +75,7 @@ func (r *Reader) nextNG(p *Packet) bool {
 		case ngSection, ngInterface, ngPacket, ngSimple, ngEnhanced:
 		default:
 			if got := r.in.discard(total); got < total {
+				r.lost = uint64(got)
 				r.problem("byte %d: file ends inside a block of type %d, expected %d bytes and found %d", at, typ, total, got)
 				return false
 			}

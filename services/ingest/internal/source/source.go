@@ -50,6 +50,7 @@ type Reader struct {
 	pc   pcapState
 	ng   ngState
 	last model.Time
+	lost uint64 // consumed bytes of a block that turned out to be cut
 	// links seen so far; the last one is remembered apart because it rarely changes
 	links    map[uint32]bool
 	lastLink uint32
@@ -112,8 +113,8 @@ func (r *Reader) Close() (Result, error) {
 	r.done = true
 	sum, unread, err := r.in.close()
 	r.res.SHA256 = hex.EncodeToString(sum)
-	r.res.BytesRead = uint64(r.in.off)
-	r.res.BytesUnread = unread
+	r.res.BytesRead = uint64(r.in.off) - r.lost
+	r.res.BytesUnread = unread + r.lost
 	for l := range r.links {
 		r.res.LinkTypes = append(r.res.LinkTypes, LinkName(l))
 	}
