@@ -89,6 +89,8 @@ func ritaSpread(v []float64, whenZero float64) (score, skew, mad float64) {
 	return round3((1 - math.Abs(skew) + flat) / 2), skew, mad
 }
 
+// ritaHistogram counts connections in 24 equal stretches of the window. One before the
+// window, which RITA's hourly lists can hold, counts in the first.
 func ritaHistogram(ts []int64, first, last int64) [ritaBins]int {
 	var bins [ritaBins]int
 	step := float64(last-first) / ritaBins
@@ -97,9 +99,7 @@ func ritaHistogram(ts []int64, first, last int64) [ritaBins]int {
 		for bin < ritaBins-1 && float64(t) >= float64(first)+float64(bin+1)*step {
 			bin++
 		}
-		if t >= first && t <= last {
-			bins[bin]++
-		}
+		bins[bin]++
 	}
 	return bins
 }
