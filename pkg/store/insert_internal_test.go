@@ -228,6 +228,38 @@ func TestManyYears(t *testing.T) {
 	t.Logf("%d days in %v", days, time.Since(start))
 }
 
+// TestHighestSeqHolds: of the records of one flow the one with the highest seq is seen,
+// whether they came in one block or in several, in order or not.
+func TestHighestSeqHolds(t *testing.T) {
+	s := openForTest(t, Config{})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	insert := func(seqs ...uint16) {
+		t.Helper()
+		b := record.NewBatch()
+		for _, seq := range seqs {
+			b.Flow.Append(&model.Flow{FlowID: 1, Seq: seq, OrigBytes: uint64(seq) * 100})
+		}
+		if err := s.Insert(t.Context(), "", b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		seqs []uint16
+		want uint64
+	}{{[]uint16{1, 2, 0}, 200}, {[]uint16{4}, 400}, {[]uint16{3}, 400}, {[]uint16{4, 4}, 400}} {
+		insert(c.seqs...)
+		var rows, bytes uint64
+		if err := s.Conn().QueryRow(t.Context(), "SELECT count(), sum(orig_bytes) FROM flow").Scan(&rows, &bytes); err != nil {
+			t.Fatal(err)
+		}
+		if rows != 1 || bytes != c.want {
+			t.Errorf("after %v: %d rows, %d bytes, want 1 and %d", c.seqs, rows, bytes, c.want)
+		}
+	}
+}
+
 // TestErrorInResult: an error behind rows already sent is no row.
 func TestErrorInResult(t *testing.T) {
 	s := openForTest(t, Config{})
