@@ -28,7 +28,7 @@ type Trace struct {
 // TraceHost is one address in a trace.
 type TraceHost struct {
 	IP         netip.Addr `json:"ip"`
-	Role       string     `json:"role"` // origin, victim, pivot, target, c2, exfil
+	Role       string     `json:"role"` // origin, victim, pivot, relay (passes on for others, such as a resolver or proxy), target, c2, exfil, relay (passed it on without being compromised, such as a resolver)
 	Internal   bool       `json:"internal"`
 	Names      []string   `json:"names"`      // names the traffic gave it, sorted
 	FirstSeen  Time       `json:"first_seen"` // earliest time it can have been influenced
