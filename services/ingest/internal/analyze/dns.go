@@ -255,6 +255,11 @@ func (a *dnsAnalyzer) response(ts model.Time, fromOrig bool, h dnsHeader, msg []
 		return
 	}
 	a.lastID, a.hasLast = h.id, true
+	if q.name == "" && h.an > 0 { // an announcement: the name it is about
+		if name, _, ok := dnsAppendName(a.name[:0], msg, off); ok {
+			a.name, q.name = name, string(name)
+		}
+	}
 	if a.c.DNSQuery == "" {
 		a.c.DNSQuery = q.name
 	}

@@ -12,7 +12,8 @@ import (
 type requestLine struct{ method, target, version string }
 
 // parseRequestLine reads "method SP target SP HTTP/x.y" (RFC 9112 section 3); blanks within
-// the target are let pass.
+// the target are let pass. Servers answer lines without a version too, so these are read:
+// their version is empty.
 func parseRequestLine(line []byte) (r requestLine, ok bool) {
 	line = bytes.TrimRight(line, " \t")
 	i := bytes.IndexByte(line, ' ')
@@ -26,6 +27,9 @@ func parseRequestLine(line []byte) (r requestLine, ok bool) {
 		}
 	}
 	version, ok := bytes.CutPrefix(line[j+1:], []byte("HTTP/"))
+	if !ok && i == j && line[i+1] == '/' {
+		return requestLine{methodString(line[:i]), printable(line[i+1:]), ""}, true
+	}
 	if !ok || len(version) != 3 || version[0] != '1' || version[1] != '.' || !isDigit(version[2]) {
 		return r, false
 	}
