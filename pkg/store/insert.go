@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tracer-framework/tracer/pkg/record"
 )
@@ -23,6 +24,9 @@ var columnLists = sync.OnceValue(func() map[string]string {
 	return out
 })
 
+// attemptTime bounds one attempt to insert a block: a server that hangs is asked again.
+const attemptTime = 5 * time.Minute
+
 // InsertNative stores one Native block as it is. Blocks with the same non-empty token are
 // stored once as long as the table remembers the token. While the store cannot be reached
 // or its disk is full it waits and tries again until ctx is done; a block that the table
@@ -39,10 +43,9 @@ func (s *Store) InsertNative(ctx context.Context, table, token string, block []b
 	if token != "" {
 		parameters["insert_deduplication_token"] = token
 	}
-	if s.cfg.Cluster != "" {
-		parameters["distributed_foreground_insert"] = "1" // answer when the shards have the rows
-	}
 	return s.retry(ctx, "insert "+table, func() error {
+		ctx, cancel := context.WithTimeout(ctx, attemptTime)
+		defer cancel()
 		resp, err := s.post(ctx, s.cfg.Database, sql, parameters, bytes.NewReader(block))
 		if err != nil {
 			return err

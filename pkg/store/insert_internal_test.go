@@ -212,7 +212,7 @@ func TestManyYears(t *testing.T) {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	const days = 5000
+	const days = 1500
 	b := record.NewBatch()
 	for i := range days {
 		b.Flow.Append(&model.Flow{FlowID: model.FlowID(i), Start: model.Time(i) * 86_400_000_000})

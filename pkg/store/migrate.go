@@ -173,7 +173,9 @@ func (s *Store) migrate(ctx context.Context, files fs.FS) error {
 		if err := s.exec(ctx, "", note); err != nil {
 			return fmt.Errorf("migration %d %s: %w", m.version, m.name, err)
 		}
-		s.log.InfoContext(ctx, "store migrated", "database", s.cfg.Database, "version", m.version, "name", m.name)
+	}
+	if len(applied) < len(known) {
+		s.log.InfoContext(ctx, "store migrated", "database", s.cfg.Database, "from", len(applied), "to", len(known))
 	}
 	return nil
 }

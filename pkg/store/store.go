@@ -5,10 +5,12 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -93,15 +95,21 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	for name, value := range settings {
 		extra[name] = value
 	}
+	if cfg.Cluster != "" {
+		extra["distributed_foreground_insert"] = 1 // answer when the shards have the rows
+	}
 	for name, values := range base.Query() {
 		extra[name] = values[len(values)-1]
 	}
 	rt := cfg.Transport
 	if rt == nil {
 		rt = &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			MaxIdleConnsPerHost: cfg.Sessions,
-			IdleConnTimeout:     time.Minute,
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: time.Hour, // of a query; an attempt to insert ends earlier
+			MaxIdleConnsPerHost:   cfg.Sessions,
+			IdleConnTimeout:       time.Minute,
 		}
 	}
 	s := &Store{
@@ -132,6 +140,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		TransportFunc: func(*http.Transport) (http.RoundTripper, error) {
 			return rt, nil
 		},
+	}
+	if base.Scheme == "https" {
+		opt.TLS = &tls.Config{MinVersion: tls.VersionTLS12} // makes the client use https; rt does the rest
 	}
 	if s.conn, err = clickhouse.Open(opt); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)

@@ -26,7 +26,7 @@ type Config struct {
 	AllowUnknownLib bool   // take any library that has the functions
 
 	Path      string // folder of the data; empty: in memory
-	Sessions  int    // statements that run at the same time; 0: 4
+	Sessions  int    // statements that run at the same time, an open result included; 0: 8
 	ReadOnly  int    // read-only statements that run at the same time, besides Sessions; 0: 2
 	MaxMemory uint64 // bytes the engine may use in all; 0: half of what the machine has
 	BackupDir string // absolute folder that BACKUP may write to; empty: none
@@ -57,7 +57,7 @@ var started atomic.Bool
 // Open starts the engine. A process can do so once.
 func Open(cfg Config) (*Engine, error) {
 	if cfg.Sessions == 0 {
-		cfg.Sessions = 4
+		cfg.Sessions = 8
 	}
 	if cfg.ReadOnly == 0 {
 		cfg.ReadOnly = 2
@@ -187,13 +187,12 @@ func (e *Engine) acquireReadOnly(ctx context.Context) (*session, error) {
 }
 
 // Close waits for running statements until ctx is done, then ends the engine. A second
-// call does nothing. Sessions still in use when ctx is done stay open: the process is
-// expected to exit.
+// call does nothing. Sessions still in use when ctx is done stay open, and the folder stays
+// locked, until the process exits.
 func (e *Engine) Close(ctx context.Context) error {
 	var err error
 	e.once.Do(func() {
 		close(e.closed)
-		defer e.unlock()
 		for range cap(e.pool) {
 			select {
 			case s := <-e.pool:
@@ -215,6 +214,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		defer e.control.mu.Unlock()
 		e.control.s.close()
 		_ = e.api.shutdown() // reports a thread that outlived it after any real work; harmless
+		e.unlock()
 	})
 	return err
 }

@@ -376,6 +376,25 @@ func TestServe(t *testing.T) {
 			t.Errorf("%v %q: %d %q", c.user, c.key, status, text)
 		}
 	}
+	// A client that goes away takes its query with it.
+	gone, leave := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	req, err := http.NewRequestWithContext(gone, http.MethodPost, base, strings.NewReader("SELECT sum(cityHash64(number)) FROM numbers(1000000000000) -- left"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-ClickHouse-Key", "right")
+	if _, err := http.DefaultClient.Do(req); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("query of a client that leaves: %v", err)
+	}
+	leave()
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if ask(t, e.Transport(), "SELECT count() FROM system.processes WHERE query LIKE '%-- le%ft'").text == "0\n" {
+			break
+		}
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("the query goes on without its client")
+		}
+	}
 	out, err := child("ask", "http://default:right@"+srv.Listener.Addr().String()+"/served").CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("stored and read 3 flows")) {
 		t.Errorf("second process: %v\n%s", err, out)
