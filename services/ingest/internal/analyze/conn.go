@@ -46,13 +46,6 @@ var CounterNames = [numCounters]string{
 // concurrent use: one per worker, to be summed.
 type Counters [numCounters]uint64
 
-// Add adds the counts of o.
-func (c *Counters) Add(o *Counters) {
-	for i, n := range o {
-		c[i] += n
-	}
-}
-
 func (c *Conn) count(k Counter) {
 	if c.Counters != nil {
 		c.Counters[k]++

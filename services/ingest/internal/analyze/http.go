@@ -237,11 +237,11 @@ func (a *httpAnalyzer) read(ts model.Time, kind int, data []byte) bool {
 			a.content(kind, data, uint64(len(data)))
 			return true
 		case httpHold:
-			var fits bool
-			if d.hold, fits = appendCapped(d.hold, data, httpMaxHold); !fits { // one side seen only
+			if len(d.hold)+len(data) > httpMaxHold { // one side seen only
 				a.switchTo(ts)
-				return a.tunnel.Data(ts, !a.flipped, d.hold)
+				return a.tunnel.Data(ts, !a.flipped, data)
 			}
+			d.hold = append(d.hold, data...)
 			return true
 		case httpLost:
 			return true

@@ -27,19 +27,20 @@ func (t *tunnel) Data(ts model.Time, fromOrig bool, data []byte) bool {
 		return t.inner.Data(ts, fromOrig, data)
 	}
 	i := side(fromOrig)
-	t.first[i], _ = appendCapped(t.first[i], data, tunnelMax)
+	n := min(tunnelMax-len(t.first[i]), len(data))
+	t.first[i] = append(t.first[i], data[:n]...)
 	more := false
 	for _, p := range tunnelled {
 		switch p.Match(fromOrig, t.first[i]) {
 		case Yes:
-			if len(t.first[i]) > tunnelMax {
-				break
-			}
 			t.inner = p.New(t.c, t.s)
 			if other := t.first[1-i]; len(other) > 0 {
 				t.inner.Data(ts, !fromOrig, other)
 			}
 			more = t.inner.Data(ts, fromOrig, t.first[i])
+			if n < len(data) {
+				more = t.inner.Data(ts, fromOrig, data[n:])
+			}
 			t.first = [2][]byte{}
 			return more
 		case NeedMore:
