@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -198,4 +199,31 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s: problems %q, want one with %q", c.file, r.ev.Problems, c.want)
 		}
 	}
+}
+
+// FuzzRead reads anything as a capture, through every stage: the batches decode, and no
+// parser fails.
+func FuzzRead(f *testing.F) {
+	f.Add(generate(40))
+	if dir := os.Getenv("TRACER_TESTDATA"); dir != "" {
+		found, _, err := source.Expand([]string{dir})
+		if err != nil {
+			f.Fatal(err)
+		}
+		for i := 0; i < len(found); i += 23 {
+			if b, err := os.ReadFile(found[i]); err == nil && len(b) < 4096 {
+				f.Add(b)
+			}
+		}
+	}
+	path := filepath.Join(f.TempDir(), "x")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := readAll(t, path, config(1))
+		if n := r.ev.Counters["analyzer_panics"]; n > 0 {
+			t.Errorf("%d parser failures", n)
+		}
+	})
 }

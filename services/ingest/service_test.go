@@ -258,3 +258,39 @@ func TestOpenCase(t *testing.T) {
 		t.Error("a case of a missing file was opened")
 	}
 }
+
+// TestResume stops the service in the middle of a capture and starts it again: in the end
+// the batches are those of a plain read, each once.
+func TestResume(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "long.pcap")
+	if err := os.WriteFile(path, generate(300_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := readAll(t, path, config(1))
+	b := testkit.Bus(t)
+	o := observe(t, b)
+	stop := startService(t, b, config(2), nil)
+	c := openCase(t, b, path)
+	waitBatches(t, o, 2)
+	stop()
+	startService(t, b, config(1), nil)
+	o.wait(t, 1)
+	waitBatches(t, o, len(want.batches))
+	for id, body := range want.batches {
+		if !o.has(body) {
+			t.Errorf("batch %s is missing", id)
+		}
+	}
+	if got := o.count(); got != len(want.batches) {
+		t.Errorf("%d batches came, want %d", got, len(want.batches))
+	}
+	if ev := o.of(c.Inputs[0].EvidenceID); len(ev) == 0 || ev[0].Batches != want.ev.Batches {
+		t.Errorf("evidence %+v, want %d batches", ev, want.ev.Batches)
+	}
+}
+
+func (o *observer) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.batches)
+}
