@@ -17,7 +17,7 @@ import (
 var ErrDigest = errors.New("content does not have the digest")
 
 // Objects keeps sealed bytes in files named by their SHA-256: <dir>/ab/<sha256>. Its
-// methods may be called from several goroutines and processes.
+// methods may be called from several goroutines.
 type Objects struct {
 	dir   string
 	disk  disk
@@ -28,7 +28,9 @@ type Objects struct {
 // that is there already and of which only the folder is to be synced.
 type object struct{ tmp, path string }
 
-// OpenObjects opens the objects below dir and makes the folder if need be.
+// OpenObjects opens the objects below dir, makes the folder if need be, and removes what
+// an interrupted Put left. One process at a time may write to dir; the lock of the ledger
+// beside it sees to that.
 func OpenObjects(dir string) (*Objects, error) { return openObjects(dir, nil) }
 
 func openObjects(dir string, fault func(op, path string) error) (*Objects, error) {
@@ -39,6 +41,13 @@ func openObjects(dir string, fault func(op, path string) error) (*Objects, error
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open objects: %w", err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "??", "*"+tmpSuffix))
+	for _, path := range left {
+		err = errors.Join(err, o.disk.remove(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open objects: remove what an interrupted write left: %w", err)
 	}
 	return o, nil
 }

@@ -40,12 +40,15 @@ const (
 
 // Config of the service.
 type Config struct {
-	Workers int    `yaml:"workers"` // messages archived at the same time, of flows and of each kind of event
+	Workers int    `yaml:"workers"` // batches of flows archived at the same time; of events four times as many
 	Key     string `yaml:"key"`     // file of the ledger's private key; empty: made on first start and kept in the ledger
 }
 
-// DefaultConfig lets four messages share each commit of the ledger.
-func DefaultConfig() Config { return Config{Workers: 4} }
+// DefaultConfig lets eight messages share each insert and each commit of the ledger.
+func DefaultConfig() Config { return Config{Workers: 8} }
+
+// eventsPerWorker: an event is one row, so that many more of them are wanted in one insert.
+const eventsPerWorker = 4
 
 // Validate tells what is wrong with a configuration.
 func (c Config) Validate() error {
@@ -68,6 +71,7 @@ type Deps struct {
 type Service struct {
 	cfg     Config
 	deps    Deps
+	writer  *writer
 	closing func() error // for what Open opened
 
 	rows, bytes, sealed metric.Int64Counter
@@ -84,7 +88,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
-	return &Service{cfg: cfg, deps: deps}, nil
+	return &Service{cfg: cfg, deps: deps, writer: newWriter(deps.Store)}, nil
 }
 
 // Open opens the ledger (<data>/ledger) and the objects (<data>/evidence/objects) of the
@@ -127,16 +131,27 @@ func (s *Service) Run(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// The writer outlives the handlers that wait for it.
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.writer.run(writing)
+	}()
+	defer func() {
+		stopWriting()
+		<-written
+	}()
 	var wg sync.WaitGroup
-	consume := func(durable string, h bus.Handler, result *error) {
+	consume := func(durable string, h bus.Handler, workers int, result *error) {
 		wg.Go(func() {
 			defer cancel() // one that fails ends the other
-			*result = s.deps.Bus.Consume(ctx, durable, h, bus.ConsumeOptions{Workers: s.cfg.Workers})
+			*result = s.deps.Bus.Consume(ctx, durable, h, bus.ConsumeOptions{Workers: workers})
 		})
 	}
 	var flows, events error
-	consume("archive-flow", s.flow, &flows)
-	consume("archive-event", s.event, &events)
+	consume("archive-flow", s.flow, s.cfg.Workers, &flows)
+	consume("archive-event", s.event, s.cfg.Workers*eventsPerWorker, &events)
 	wg.Wait()
 	return errors.Join(flows, events)
 }
@@ -180,12 +195,24 @@ func (s *Service) known(kind, id, sum string) error {
 	return nil
 }
 
-// insert stores the rows of a batch; repeated with the same token it stores them once.
-func (s *Service) insert(ctx context.Context, token string, b *record.Batch) error {
-	if err := s.deps.Store.Insert(ctx, token, b); err != nil {
-		return fmt.Errorf("store rows: %w", err)
+// insert stores blocks of rows; stored again they replace themselves.
+func (s *Service) insert(ctx context.Context, blocks []record.Block) error {
+	if err := s.writer.insert(ctx, blocks); err != nil {
+		return err
+	}
+	for _, b := range blocks {
+		s.rows.Add(ctx, int64(b.Rows), metric.WithAttributes(attribute.String("table", b.Table)))
 	}
 	return nil
+}
+
+// insertRows stores the rows of a batch.
+func (s *Service) insertRows(ctx context.Context, b *record.Batch) error {
+	blocks, err := b.Native()
+	if err != nil {
+		return bus.Permanent(fmt.Errorf("encode rows: %w", err))
+	}
+	return s.insert(ctx, blocks)
 }
 
 // publish tells everyone what was sealed.

@@ -13,8 +13,6 @@ import (
 	"strings"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
 
 	"github.com/tracer-framework/tracer/pkg/bus"
 	"github.com/tracer-framework/tracer/pkg/event"
@@ -40,11 +38,10 @@ func (s *Service) event(ctx context.Context, ev cloudevents.Event) error {
 	if err != nil {
 		return err
 	}
-	if n := rows.Rows(); n > 0 {
-		if err := s.insert(ctx, ev.ID(), rows); err != nil {
+	if rows.Rows() > 0 {
+		if err := s.insertRows(ctx, rows); err != nil {
 			return err
 		}
-		s.rows.Add(ctx, int64(n), metric.WithAttributes(attribute.String("table", "events")))
 	}
 	leaves := []evidence.Leaf{{Kind: evidence.KindEvent, ID: ev.ID(), SHA256: sum, Size: uint64(len(data)), Parent: caseID, Name: ev.Type()}}
 	if report == nil {
@@ -64,7 +61,7 @@ func (s *Service) event(ctx context.Context, ev cloudevents.Event) error {
 		return err
 	}
 	sealed := documents(report, entries[1:])
-	if err := s.evidenceRows(ctx, ev.ID(), sealed); err != nil {
+	if err := s.evidenceRows(ctx, sealed); err != nil {
 		return err
 	}
 	return s.publish(ctx, sealed)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
 
 	"github.com/tracer-framework/tracer/pkg/bus"
 	"github.com/tracer-framework/tracer/pkg/event"
@@ -41,17 +39,16 @@ func (s *Service) flow(ctx context.Context, ev cloudevents.Event) error {
 		Size: uint64(len(body)), MediaType: event.RecordsMediaType, Tool: toolName, ToolVersion: toolVersion,
 		Counters: map[string]uint64{},
 	}
+	if err := s.insert(ctx, blocks); err != nil {
+		return err
+	}
 	for _, b := range blocks {
-		if err := s.deps.Store.InsertNative(ctx, b.Table, ev.ID()+"/"+b.Table, b.Native); err != nil {
-			return fmt.Errorf("store rows: %w", err)
-		}
 		n := uint64(b.Rows) //nolint:gosec // a count
 		row.Counters[b.Table+"_rows"] += n
 		row.Counters["rows"] += n
 		if b.Table == "flow" {
 			row.Flows += n
 		}
-		s.rows.Add(ctx, int64(b.Rows), metric.WithAttributes(attribute.String("table", b.Table)))
 	}
 	leaves := []evidence.Leaf{{Kind: evidence.KindBatch, ID: ev.ID(), SHA256: sum, Size: row.Size, Parent: row.Parent, Name: ev.ID()}}
 	for i := range captures {
@@ -67,7 +64,7 @@ func (s *Service) flow(ctx context.Context, ev cloudevents.Event) error {
 	for i := range rows {
 		rows[i].Sealed, rows[i].LeafIndex = entries[i].Sealed, entries[i].Index
 	}
-	if err := s.evidenceRows(ctx, ev.ID(), rows); err != nil {
+	if err := s.evidenceRows(ctx, rows); err != nil {
 		return err
 	}
 	return s.publish(ctx, rows)
@@ -96,11 +93,10 @@ func captures(blocks []record.Block) ([]model.Evidence, error) {
 }
 
 // evidenceRows stores what was sealed.
-func (s *Service) evidenceRows(ctx context.Context, id string, rows []model.Evidence) error {
+func (s *Service) evidenceRows(ctx context.Context, rows []model.Evidence) error {
 	b := record.NewBatch()
 	for i := range rows {
 		b.Evidence.Append(&rows[i])
 	}
-	s.rows.Add(ctx, int64(len(rows)), metric.WithAttributes(attribute.String("table", "evidence")))
-	return s.insert(ctx, id+"/sealed", b)
+	return s.insertRows(ctx, b)
 }
