@@ -8,9 +8,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/pkg/record"
@@ -69,7 +71,7 @@ var lowOnly = map[string]string{
 }
 
 // detections reads one capture into the store and returns what is found in it.
-func detections(t *testing.T, st *store.Store, set *fingerprint.ProfileSet, path string) []model.Detection {
+func detections(t *testing.T, st *store.Store, set *fingerprint.ProfileSet, path string) (evidenceID string, found []model.Detection) {
 	t.Helper()
 	ctx := context.Background()
 	ev, err := ingest.Read(ctx, path, ingest.DefaultConfig(), func(partition, n int, b *record.Batch) error {
@@ -79,9 +81,14 @@ func detections(t *testing.T, st *store.Store, set *fingerprint.ProfileSet, path
 	if err != nil {
 		t.Fatalf("read %s: %v", path, err)
 	}
-	found, err := fingerprint.Detect(ctx, st, fingerprint.DefaultConfig(), set, "case-conformance", "run", []string{ev.EvidenceID})
+	return ev.EvidenceID, detect(t, st, set, []string{ev.EvidenceID})
+}
+
+func detect(t *testing.T, st *store.Store, set *fingerprint.ProfileSet, ids []string) []model.Detection {
+	t.Helper()
+	found, err := fingerprint.Detect(context.Background(), st, fingerprint.DefaultConfig(), set, "case-conformance", "run", ids)
 	if err != nil {
-		t.Fatalf("detect in %s: %v", path, err)
+		t.Fatalf("detect in %d inputs: %v", len(ids), err)
 	}
 	return found
 }
@@ -118,8 +125,12 @@ func TestConformanceDetections(t *testing.T) {
 	st := testkit.Store(t)
 	set := shippedProfiles(t)
 	var found, wanted, benign, alarms int
+	var ids []string
+	var apart []model.Detection // of the captures one by one
 	for _, l := range labels(t) {
-		got := detections(t, st, set, filepath.Join(root, filepath.FromSlash(l.file)))
+		id, got := detections(t, st, set, filepath.Join(root, filepath.FromSlash(l.file)))
+		ids = append(ids, id)
+		apart = append(apart, got...)
 		for _, d := range got {
 			t.Logf("%s [%s]: %s %d %s: %s", l.file, l.behaviour, d.Severity, d.Confidence, kindOf(d), d.Why)
 		}
@@ -150,6 +161,20 @@ func TestConformanceDetections(t *testing.T) {
 			t.Logf("%s (%s, not in the table): %v", l.file, l.behaviour, slices.Sorted(maps.Keys(kinds)))
 		}
 	}
+	// All captures in one case: what was found in each must be found again, and the order of
+	// the inputs must not change a byte.
+	begun := time.Now()
+	together := detect(t, st, set, ids)
+	t.Logf("all %d captures in one case: %d detections in %s", len(ids), len(together), time.Since(begun).Round(time.Millisecond))
+	for _, d := range apart {
+		if grave(d) && !slices.ContainsFunc(together, func(x model.Detection) bool { return x.DetectionID == d.DetectionID && grave(x) }) {
+			t.Errorf("found in one capture, not among all: %s %s", kindOf(d), d.Why)
+		}
+	}
+	slices.Reverse(ids)
+	if !reflect.DeepEqual(together, detect(t, st, set, ids)) {
+		t.Error("the order of the inputs changed the detections")
+	}
 	t.Logf("recall %d of %d labelled behaviours; %d false alarms in %d benign captures", found, wanted, alarms, benign)
 }
 
@@ -173,7 +198,8 @@ func TestConformanceFalseAlarms(t *testing.T) {
 		}
 		captures++
 		name := filepath.Base(path)
-		for _, d := range detections(t, st, set, path) {
+		_, found := detections(t, st, set, path)
+		for _, d := range found {
 			t.Logf("%s: %s %d %s: %s", name, d.Severity, d.Confidence, kindOf(d), d.Why)
 			if grave(d) && !slices.Contains(rightAlarms[name], kindOf(d)) {
 				alarms++
