@@ -29,7 +29,7 @@ type Case struct {
 	Detections uint64  `json:"detections"`
 	Traces     uint64  `json:"traces"`
 	Profiles   string  `json:"profiles"` // digest of the threat profiles in force, set at stage detected
-	Updated    Time    `json:"updated"`
+	Updated    Time    `json:"updated"`  // when the case was opened; the stages that follow add microseconds, so that the latest holds
 }
 
 // EvidenceIDs lists the ids of the inputs, sorted, without repeats.

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/services/ingest/internal/source"
@@ -55,7 +56,7 @@ func OpenCase(ctx context.Context, paths []string, title string) (c model.Case, 
 	})
 	var run [8]byte
 	_, _ = rand.Read(run[:]) // never fails
-	c = model.Case{Run: hex.EncodeToString(run[:]), Title: title, Stage: model.StageOpened, Inputs: inputs}
+	c = model.Case{Run: hex.EncodeToString(run[:]), Title: title, Stage: model.StageOpened, Inputs: inputs, Updated: model.TimeOf(time.Now())}
 	c.CaseID = model.DeriveID("case", c.EvidenceIDs()...)
 	return c, skipped, nil
 }

@@ -184,6 +184,11 @@ func (a *app) await(ctx context.Context, env *service.Env, cs model.Case, docs s
 	}
 }
 
+// proof tells the files that prove the documents from the documents.
+func proof(name string) bool {
+	return name == evidence.BundleFile || name == evidence.SignatureFile
+}
+
 // documentsSealed reports whether the ledger holds every document of the folder.
 func documentsSealed(ctx context.Context, env *service.Env, docs string) (bool, error) {
 	var ids []string
@@ -192,6 +197,9 @@ func documentsSealed(ctx context.Context, env *service.Env, docs string) (bool, 
 		return false, fmt.Errorf("read the report: %w", err)
 	}
 	for _, e := range entries {
+		if proof(e.Name()) {
+			continue
+		}
 		sum, err := fileSHA256(filepath.Join(docs, e.Name()))
 		if err != nil {
 			return false, err
@@ -230,7 +238,7 @@ func copyDocuments(from, to string) error {
 		return fmt.Errorf("read the report: %w", err)
 	}
 	for _, e := range entries {
-		if !e.Type().IsRegular() {
+		if !e.Type().IsRegular() || proof(e.Name()) {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(from, e.Name()))
