@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -402,6 +403,77 @@ func TestKill(t *testing.T) {
 	stop()
 	settled(t, s, data, v, captures...)
 	t.Logf("%d kills, %d of %d batches archived by killed processes", kills, before, len(captures[0].batches)+len(captures[1].batches))
+}
+
+// TestDiskFull: with a full disk under ledger and objects the archive waits, says why, and
+// goes on once there is room.
+func TestDiskFull(t *testing.T) {
+	s, data := testkit.Store(t), t.TempDir()
+	if err := syscall.Mount("tmpfs", data, "tmpfs", 0, "size=512k"); err != nil {
+		t.Skipf("cannot mount a small disk here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(data, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	server := testkit.BusServer(t, embedded.Config{Listen: "127.0.0.1:0"})
+	b := testkit.BusOn(t, server, bus.ProvisionOptions{})
+	var said lockedBuffer
+	talking, err := bus.Connect(t.Context(), bus.Config{URL: server.ClientURL(), Name: "archive", Log: slog.New(slog.NewTextHandler(&said, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(talking.Close)
+	c := newCapture(t, t.TempDir(), 1, 12, 200)
+	stop := start(t, talking, s, data)
+	filler := filepath.Join(data, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, c.batches...)
+	eventually(t, "a word about the full disk", func() bool {
+		return strings.Contains(said.String(), "is full: make room, the archive goes on by itself")
+	})
+	if n := count(t, s, "SELECT count() FROM evidence"); n > 0 {
+		t.Errorf("%d evidence rows with a full disk", n)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, s, c)
+	stop()
+	if r, err := verify.Dir(t.Context(), data, verify.Options{}); err != nil || !r.OK() || r.Checked.Objects != 12 {
+		t.Errorf("verify: %+v %v", r, err)
+	}
+	if letters, err := b.ListDLQ(t.Context()); err != nil || len(letters) > 0 {
+		t.Errorf("dead letters: %+v %v", letters, err)
+	}
+}
+
+// lockedBuffer takes log lines of several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // child archives until it is killed.
