@@ -221,6 +221,10 @@ func TestReadOnly(t *testing.T) {
 	read := func(sql string) answer { return ask(t, rt, sql, "readonly", "1", "database", "ro", "max_threads", "1") }
 	want(t, read("SELECT count() FROM a"), "0\n")
 	want(t, read("SHOW TABLES"), "a\n")
+	want(t, read("SELECT 1;\n"), "1\n")
+	want(t, read("-- all of it\nFROM a SELECT count() -- end"), "0\n")
+	want(t, read("EXISTS a FORMAT CSV;"), "1\n")
+	want(t, read("SELECT 1 FORMAT JSONCompactEachRow;"), "[1]\n")
 	out := filepath.Join(t.TempDir(), "out")
 	for _, sql := range []string{
 		"INSERT INTO a SELECT 1",
