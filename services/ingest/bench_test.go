@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/pkg/record"
@@ -112,6 +114,21 @@ func generate(n int) []byte {
 	return b.Bytes()
 }
 
+// perPacket reports packets per second and the processor time of each, which a busy machine
+// does not change much.
+func perPacket(b *testing.B, packets uint64, cpu time.Duration) {
+	b.ReportMetric(float64(packets)/b.Elapsed().Seconds()/1e6, "Mpkt/s")
+	b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/float64(packets), "cpu-ns/pkt")
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 func BenchmarkReader(b *testing.B) { benchPackets(b, func(*source.Packet) {}, func() {}) }
 
 func BenchmarkDecode(b *testing.B) {
@@ -143,6 +160,7 @@ func benchRead(b *testing.B, workers int) {
 	path := benchCapture(b)
 	var flows, packets uint64
 	b.ReportAllocs()
+	cpu := cpuTime(b)
 	for b.Loop() {
 		ev, err := ingest.Read(context.Background(), path, config(workers), func(_, _ int, batch *record.Batch) error {
 			_, err := batch.Encode(nil)
@@ -154,7 +172,7 @@ func benchRead(b *testing.B, workers int) {
 		flows += ev.Flows
 		packets += ev.Packets
 	}
-	b.ReportMetric(float64(packets)/b.Elapsed().Seconds()/1e6, "Mpkt/s")
+	perPacket(b, packets, cpu)
 	b.ReportMetric(float64(flows)/b.Elapsed().Seconds()/1e6, "Mflow/s")
 }
 
@@ -162,6 +180,7 @@ func benchPackets(b *testing.B, each func(*source.Packet), end func()) {
 	path := benchCapture(b)
 	var n uint64
 	b.ReportAllocs()
+	cpu := cpuTime(b)
 	for b.Loop() {
 		r, err := source.Open(path)
 		if err != nil {
@@ -177,7 +196,7 @@ func benchPackets(b *testing.B, each func(*source.Packet), end func()) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds()/1e6, "Mpkt/s")
+	perPacket(b, n, cpu)
 }
 
 func benchPartition(b *testing.B, analyzes, encodes bool) {
