@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +31,7 @@ type Bundle struct {
 	PublicKey  string        `json:"public_key"` // verifier key (C2SP signed-note)
 	Checkpoint string        `json:"checkpoint"` // signed note that every proof leads to
 	Leaves     []BundleLeaf  `json:"leaves"`     // sorted by index
-	Files      []BundledFile `json:"files"`      // sorted by path; every file of the folder but the bundle's own two
+	Files      []BundledFile `json:"files"`      // sorted by path; every file right in the folder but the bundle's own two
 	Sources    []Source      `json:"sources"`    // captures and where they were, sorted by evidence_id
 }
 
@@ -45,7 +44,7 @@ type BundleLeaf struct {
 
 // BundledFile is a file of the folder.
 type BundledFile struct {
-	Path   string  `json:"path"` // slash separated, below the folder
+	Path   string  `json:"path"` // name in the folder
 	SHA256 string  `json:"sha256"`
 	Size   uint64  `json:"size"`
 	Leaf   *uint64 `json:"leaf"` // index of the leaf that seals it; null for a file that is listed but not sealed
@@ -81,7 +80,7 @@ func OfCase(caseID, run string, evidenceIDs []string) func(Entry) bool {
 
 // Export writes the manifest and its signature into dir, beside the documents that are
 // there. A picked report leaf seals the file of its name; every other file of dir is
-// listed with its digest. Call it last: files written later are reported as unknown by
+// listed with its digest. Folders in dir are no part of the bundle. Call it last: files written later are reported as unknown by
 // the verifier.
 func (l *Ledger) Export(ctx context.Context, dir string, sel Selection) (*Bundle, error) {
 	b, err := l.export(ctx, dir, sel)
@@ -173,36 +172,31 @@ func (b *Bundle) Holds(kind, id string) bool {
 	return err == nil && slices.ContainsFunc(entries, func(e Entry) bool { return e.Kind == kind && e.ID == id })
 }
 
-// listFiles lists the regular files below dir, in lexical order.
+// listFiles lists the regular files of dir, in lexical order.
 func listFiles(dir string, leaves map[string]uint64) ([]BundledFile, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
 	out := []BundledFile{}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
+	for _, entry := range entries {
+		name := entry.Name()
+		if own := strings.TrimSuffix(name, tmpSuffix); !entry.Type().IsRegular() || own == BundleFile || own == SignatureFile {
+			continue
 		}
-		rel, err := filepath.Rel(dir, path)
+		sum, err := fileSHA256(filepath.Join(dir, name))
 		if err != nil {
-			return err
-		}
-		rel = filepath.ToSlash(rel)
-		if rel == BundleFile || rel == SignatureFile {
-			return nil
-		}
-		sum, err := fileSHA256(path)
-		if err != nil {
-			return err
+			return nil, err
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		f := BundledFile{Path: rel, SHA256: sum, Size: uint64(info.Size())} //nolint:gosec // sizes are not negative
-		if i, ok := leaves[rel]; ok {
+		f := BundledFile{Path: name, SHA256: sum, Size: uint64(info.Size())} //nolint:gosec // sizes are not negative
+		if i, ok := leaves[name]; ok {
 			f.Leaf = &i
 		}
 		out = append(out, f)
-		return nil
-	})
-	slices.SortFunc(out, func(x, y BundledFile) int { return strings.Compare(x.Path, y.Path) })
-	return out, err
+	}
+	return out, nil
 }

@@ -113,9 +113,6 @@ func Open(cfg Config, env *service.Env) (*Service, error) {
 // Name implements service.Service.
 func (s *Service) Name() string { return "archive" }
 
-// Ledger is the open ledger, for proofs.
-func (s *Service) Ledger() *evidence.Ledger { return s.deps.Ledger }
-
 // Run archives until ctx is done and what it holds is finished.
 func (s *Service) Run(ctx context.Context) (err error) {
 	if s.closing != nil {

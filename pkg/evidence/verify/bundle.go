@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 )
 
@@ -213,12 +214,20 @@ func (r *Report) documents(ctx context.Context, m *manifest, leaves map[uint64]*
 			r.problem("%s is missing: %s", l.Name, l)
 		}
 	}
-	return walk(r.Dir, func(rel, _ string, _ fs.DirEntry) error {
-		if !listed[rel] {
-			r.problem("%s is not listed in %s: it was added later", rel, bundleFile)
+	here, err := os.ReadDir(r.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range here {
+		switch name := e.Name(); {
+		case listed[name] || e.IsDir():
+		case name == bundleFile+".tmp" || name == signatureFile+".tmp":
+			r.note("%s was left by an interrupted write", name)
+		default:
+			r.problem("%s is not listed in %s: it was added later", name, bundleFile)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // against checks the data folder of the ledger, which must still begin with what the
