@@ -149,21 +149,37 @@ WHERE result <= 1 AND orig_ip IN (?) GROUP BY orig_ip, proto`
 	return nil
 }
 
-// PairQuery says which pairs are wanted: those of a window with at least Unique distinct
+// PairQuery says which pairs are wanted: in each window those with at least Unique distinct
 // seconds, at least Connections and fewer than Strobe connections.
 type PairQuery struct {
 	EvidenceIDs []string
-	First, Last model.Time // of the start of flows, inclusive
+	Windows     []Span // by the start of flows, inclusive; they must not overlap
 	Unique      int
 	Connections int
 	Strobe      int
 	Long        time.Duration // a name used this long in all explains its addresses, too
 }
 
+// from is the flows of the windows with the number of their window, from 1, and their name:
+// TLS SNI or HTTP Host.
+func (q *PairQuery) from() (sql string, arg any) {
+	var list strings.Builder
+	first, last := q.Windows[0].First, q.Windows[0].Last
+	for i, w := range q.Windows {
+		if i > 0 {
+			list.WriteString(", ")
+		}
+		fmt.Fprintf(&list, "(%d, %d)", w.First, w.Last)
+		first, last = min(first, w.First), max(last, w.Last)
+	}
+	return fmt.Sprintf(`(SELECT arrayFirstIndex(w -> toUnixTimestamp64Micro(start) >= w.1 AND toUnixTimestamp64Micro(start) <= w.2, [%s]) AS window,
+	%s AS name, flow_id, evidence_id, start, end, orig_ip, resp_ip, resp_port, proto, service, orig_bytes, resp_bytes, orig_ip_bytes
+	FROM flow WHERE evidence_id IN (?) AND start >= fromUnixTimestamp64Micro(%d, 'UTC') AND start <= fromUnixTimestamp64Micro(%d, 'UTC') AND window > 0)`,
+		list.String(), name, first, last), q.EvidenceIDs
+}
+
 // name is the TLS SNI or HTTP Host of a flow.
 const name = `multiIf(tls_sni != '', lower(tls_sni), http_host != '', lower(replaceRegexpOne(http_host, ':[0-9]+$', '')), '')`
-
-const inWindow = `evidence_id IN (?) AND start >= fromUnixTimestamp64Micro(?, 'UTC') AND start <= fromUnixTimestamp64Micro(?, 'UTC')`
 
 const lasted = `(toUnixTimestamp64Micro(end) - toUnixTimestamp64Micro(start))`
 
@@ -175,40 +191,50 @@ const members = `count() AS connections,
 	arraySort(arrayDistinct(arrayFlatten(groupUniqArray(arrayFilter(x -> x != '', splitByChar(',', toString(service))))))),
 	arraySort(groupUniqArray(toString(evidence_id)))`
 
-// NamedPairs gives the pairs of originator and name, sorted.
+// NamedPairs gives the pairs of originator and name, sorted by window, originator and name.
 func (s *Store) NamedPairs(ctx context.Context, q PairQuery) ([]Pair, error) {
-	query := `SELECT toString(orig_ip), ` + name + ` AS name, ` + members + `
-FROM flow WHERE ` + inWindow + ` AND name != ''
-GROUP BY orig_ip, name HAVING uniqExact(toUnixTimestamp(start)) >= ? AND connections >= ? AND connections < ?
-ORDER BY orig_ip, name`
-	return s.pairs(ctx, "named pairs", query, q.EvidenceIDs, int64(q.First), int64(q.Last), q.Unique, q.Connections, q.Strobe)
+	if len(q.Windows) == 0 {
+		return nil, nil
+	}
+	from, ids := q.from()
+	query := `SELECT window, toString(orig_ip), name, ` + members + `
+FROM ` + from + ` WHERE name != ''
+GROUP BY window, orig_ip, name HAVING uniqExact(toUnixTimestamp(start)) >= ? AND connections >= ? AND connections < ?
+ORDER BY window, orig_ip, name`
+	return s.pairs(ctx, "named pairs", query, ids, q.Unique, q.Connections, q.Strobe)
 }
 
-// AddressedPairs gives the pairs of addresses, sorted, without those of which a connection
-// belongs to a name the originator used often or long: such a pair is judged by the name.
+// AddressedPairs gives the pairs of addresses, sorted by window and address, without those
+// of which a connection belongs to a name the originator used often or long: such a pair is
+// judged by the name.
 func (s *Store) AddressedPairs(ctx context.Context, q PairQuery) ([]Pair, error) {
-	query := `SELECT toString(orig_ip), '', ` + members + `
-FROM flow WHERE ` + inWindow + ` AND (orig_ip, resp_ip) NOT IN (
-	SELECT orig_ip, resp_ip FROM flow WHERE ` + inWindow + ` AND (orig_ip, ` + name + `) IN (
-		SELECT orig_ip, ` + name + ` AS n FROM flow WHERE ` + inWindow + ` AND n != '' GROUP BY orig_ip, n
+	if len(q.Windows) == 0 {
+		return nil, nil
+	}
+	from, ids := q.from()
+	query := `SELECT window, toString(orig_ip), '', ` + members + `
+FROM ` + from + ` WHERE (window, orig_ip, resp_ip) NOT IN (
+	SELECT window, orig_ip, resp_ip FROM ` + from + ` WHERE (window, orig_ip, name) IN (
+		SELECT window, orig_ip, name FROM ` + from + ` WHERE name != '' GROUP BY window, orig_ip, name
 		HAVING uniqExact(toUnixTimestamp(start)) >= ? AND count() < ? OR sum(` + lasted + `) >= ?))
-GROUP BY orig_ip, resp_ip HAVING uniqExact(toUnixTimestamp(start)) >= ? AND connections >= ? AND connections < ?
-ORDER BY orig_ip, resp_ip`
-	w := []any{q.EvidenceIDs, int64(q.First), int64(q.Last)}
-	args := slices.Concat(w, w, w, []any{q.Unique, q.Strobe, q.Long.Microseconds(), q.Unique, q.Connections, q.Strobe})
-	return s.pairs(ctx, "addressed pairs", query, args...)
+GROUP BY window, orig_ip, resp_ip HAVING uniqExact(toUnixTimestamp(start)) >= ? AND connections >= ? AND connections < ?
+ORDER BY window, orig_ip, resp_ip`
+	return s.pairs(ctx, "addressed pairs", query, ids, ids, ids, q.Unique, q.Strobe, q.Long.Microseconds(), q.Unique, q.Connections, q.Strobe)
 }
 
-// Strobes gives the pairs of addresses with at least q.Strobe connections, sorted. Their
-// Starts are left out.
+// Strobes gives the pairs of addresses with at least q.Strobe connections, sorted by window
+// and address. Their Starts are left out.
 func (s *Store) Strobes(ctx context.Context, q PairQuery) ([]Pair, error) {
+	if len(q.Windows) == 0 {
+		return nil, nil
+	}
+	from, ids := q.from()
 	cut := strings.Replace(members, "groupArray(86400)", fmt.Sprintf("groupArraySorted(%d)", model.FlowsCap), 1)
-	query := `SELECT toString(orig_ip), '', ` + cut + `
-FROM flow WHERE ` + inWindow + ` AND (orig_ip, resp_ip) IN (
-	SELECT orig_ip, resp_ip FROM flow WHERE ` + inWindow + ` GROUP BY orig_ip, resp_ip HAVING count() >= ?)
-GROUP BY orig_ip, resp_ip ORDER BY orig_ip, resp_ip`
-	w := []any{q.EvidenceIDs, int64(q.First), int64(q.Last)}
-	out, err := s.pairs(ctx, "strobes", query, slices.Concat(w, w, []any{q.Strobe})...)
+	query := `SELECT window, toString(orig_ip), '', ` + cut + `
+FROM ` + from + ` WHERE (window, orig_ip, resp_ip) IN (
+	SELECT window, orig_ip, resp_ip FROM ` + from + ` GROUP BY window, orig_ip, resp_ip HAVING count() >= ?)
+GROUP BY window, orig_ip, resp_ip ORDER BY window, orig_ip, resp_ip`
+	out, err := s.pairs(ctx, "strobes", query, ids, ids, q.Strobe)
 	for i := range out {
 		out[i].Starts, out[i].IPBytes = nil, nil
 	}
@@ -227,11 +253,13 @@ func (s *Store) pairs(ctx context.Context, what, query string, args ...any) ([]P
 		var at []int64
 		var ids []uint64
 		var last int64
-		if err := rows.Scan(&orig, &p.Name, &p.Count, &at, &p.IPBytes, &ids, &p.Duration, &p.OrigBytes, &p.RespBytes, &last,
+		var window uint32
+		if err := rows.Scan(&window, &orig, &p.Name, &p.Count, &at, &p.IPBytes, &ids, &p.Duration, &p.OrigBytes, &p.RespBytes, &last,
 			&resp, &p.Proto, &p.RespPort, &p.Services, &p.EvidenceIDs); err != nil {
 			rows.Close()
 			return nil, fmt.Errorf("read %s: %w", what, err)
 		}
+		p.Window = int(window) - 1
 		p.OrigIP, p.FlowCount, p.Last = addr(orig), p.Count, model.Time(last)
 		if resp != "" {
 			p.RespIP = addr(resp)
@@ -354,7 +382,7 @@ FROM (SELECT flow_id, any(evidence_id) AS input, min(toUnixTimestamp64Micro(ts))
 
 // Spans gives for each day the first and the last start of a flow.
 func (s *Store) Spans(ctx context.Context, evidenceIDs []string) ([]Span, error) {
-	const query = `SELECT min(toUnixTimestamp64Micro(start)), max(toUnixTimestamp64Micro(start))
+	const query = `SELECT min(toUnixTimestamp64Micro(start)), max(toUnixTimestamp64Micro(start)), count()
 FROM flow WHERE evidence_id IN (?) GROUP BY toDate(start) ORDER BY toDate(start)`
 	rows, err := s.Conn().Query(ctx, query, evidenceIDs)
 	if err != nil {
@@ -363,11 +391,12 @@ FROM flow WHERE evidence_id IN (?) GROUP BY toDate(start) ORDER BY toDate(start)
 	var out []Span
 	for rows.Next() {
 		var first, last int64
-		if err := rows.Scan(&first, &last); err != nil {
+		var flows uint64
+		if err := rows.Scan(&first, &last, &flows); err != nil {
 			rows.Close()
 			return nil, fmt.Errorf("read spans: %w", err)
 		}
-		out = append(out, Span{First: model.Time(first), Last: model.Time(last)})
+		out = append(out, Span{First: model.Time(first), Last: model.Time(last), Flows: flows})
 	}
 	if err := closeRows(rows); err != nil {
 		return nil, fmt.Errorf("read spans: %w", err)

@@ -125,14 +125,15 @@ func TestPairQueries(t *testing.T) {
 		b.Flow.Append(&grown)
 	})
 	q := store.PairQuery{
-		EvidenceIDs: []string{detectEvidence}, First: detectBase, Last: detectBase.Add(24 * time.Hour),
-		Unique: 4, Connections: 20, Strobe: 86400, Long: time.Hour,
+		EvidenceIDs: []string{detectEvidence},
+		Windows:     []store.Span{{First: detectBase.Add(-48 * time.Hour), Last: detectBase - 1}, {First: detectBase, Last: detectBase.Add(24 * time.Hour)}},
+		Unique:      4, Connections: 20, Strobe: 86400, Long: time.Hour,
 	}
 	named, err := s.NamedPairs(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(named) != 1 || named[0].Name != "c2.example" || named[0].Count != 30 || len(named[0].Starts) != 30 || named[0].RespIP.String() != "203.0.113.1" ||
+	if len(named) != 1 || named[0].Window != 1 || named[0].Name != "c2.example" || named[0].Count != 30 || len(named[0].Starts) != 30 || named[0].RespIP.String() != "203.0.113.1" ||
 		named[0].RespPort != 443 || named[0].Proto != "tcp" || !slices.Equal(named[0].Services, []string{"tls"}) || named[0].Starts[1] != detectBase.Add(time.Minute) || named[0].IPBytes[0] != 300 {
 		t.Errorf("named pairs %+v", named)
 	}
@@ -159,7 +160,7 @@ func TestPairQueries(t *testing.T) {
 		t.Errorf("long connections %+v", long)
 	}
 	spans, err := s.Spans(t.Context(), q.EvidenceIDs)
-	if err != nil || len(spans) != 1 || spans[0].First != detectBase || spans[0].Last != detectBase.Add(time.Hour) {
+	if err != nil || len(spans) != 1 || spans[0].First != detectBase || spans[0].Last != detectBase.Add(time.Hour) || spans[0].Flows != 62 {
 		t.Errorf("spans %+v, %v", spans, err)
 	}
 }

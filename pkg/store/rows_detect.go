@@ -55,6 +55,7 @@ const PairCap = 86400
 // Pair is the connections of one originator to one address (Name empty) or to one name
 // (TLS SNI or HTTP Host) within a window.
 type Pair struct {
+	Window    int // index in PairQuery.Windows
 	OrigIP    netip.Addr
 	RespIP    netip.Addr // named pair: the address if there was but one
 	Name      string
@@ -103,10 +104,10 @@ type DNSName struct {
 	First, Last   model.Time
 }
 
-// Span is the time covered by the flows of one input.
+// Span is a time, by the first and the last start of a flow in it.
 type Span struct {
-	EvidenceID  string
-	First, Last model.Time // first and last start of a flow
+	First, Last model.Time
+	Flows       uint64
 }
 
 // Record is one row for profile matching: the protocol record of its kind, and the flow it

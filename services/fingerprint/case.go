@@ -3,6 +3,7 @@ package fingerprint
 import (
 	"context"
 	"fmt"
+	"sort"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
@@ -123,27 +124,55 @@ func Detect(ctx context.Context, st *store.Store, cfg Config, set *ProfileSet, c
 	}
 	found = append(found, detect.Run(scope, rows)...)
 
+	pairs, err := paired(ctx, st, cfg, scope, evidenceIDs)
+	if err != nil {
+		return nil, err
+	}
+	return detect.Merge(append(found, pairs...)), nil
+}
+
+// flowsAtOnce is about how many flows the store gathers into pairs in one query.
+const flowsAtOnce = 4 << 20
+
+// paired adds what the detectors find in the pairs of every window.
+func paired(ctx context.Context, st *store.Store, cfg Config, scope detect.Scope, evidenceIDs []string) ([]model.Detection, error) {
 	spans, err := st.Spans(ctx, evidenceIDs)
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range detect.Windows(spans) {
+	var found []model.Detection
+	for _, windows := range detect.Batches(detect.Windows(spans), spans, flowsAtOnce) {
 		q := store.PairQuery{
-			EvidenceIDs: evidenceIDs, First: w.First, Last: w.Last,
-			Unique: detect.RITAMinUnique, Connections: cfg.BeaconConnections, Strobe: detect.RITAStrobe, Long: cfg.LongConnection,
+			EvidenceIDs: evidenceIDs, Unique: detect.RITAMinUnique, Connections: cfg.BeaconConnections, Strobe: detect.RITAStrobe, Long: cfg.LongConnection,
 		}
-		if w.Named, err = st.NamedPairs(ctx, q); err != nil {
+		for _, w := range windows {
+			q.Windows = append(q.Windows, store.Span{First: w.First, Last: w.Last})
+		}
+		named, err := st.NamedPairs(ctx, q)
+		if err != nil {
 			return nil, err
 		}
-		if w.Addressed, err = st.AddressedPairs(ctx, q); err != nil {
+		addressed, err := st.AddressedPairs(ctx, q)
+		if err != nil {
 			return nil, err
 		}
-		if w.Strobes, err = st.Strobes(ctx, q); err != nil {
+		strobes, err := st.Strobes(ctx, q)
+		if err != nil {
 			return nil, err
 		}
-		found = append(found, detect.Run(scope, &detect.Rows{Window: w})...)
+		for i, w := range windows {
+			w.Named, w.Addressed, w.Strobes = of(i, named), of(i, addressed), of(i, strobes)
+			found = append(found, detect.Run(scope, &detect.Rows{Window: w})...)
+		}
 	}
-	return detect.Merge(found), nil
+	return found, nil
+}
+
+// of is the pairs of one window; they are sorted by window.
+func of(window int, pairs []store.Pair) []store.Pair {
+	first := sort.Search(len(pairs), func(i int) bool { return pairs[i].Window >= window })
+	end := sort.Search(len(pairs), func(i int) bool { return pairs[i].Window > window })
+	return pairs[first:end]
 }
 
 // matched streams the rows that profiles look at past them.

@@ -38,3 +38,28 @@ func Windows(spans []store.Span) []Window {
 	slices.Reverse(out)
 	return out
 }
+
+// Batches groups windows so that those of a group hold about most flows together: what is
+// asked of the store at once has to fit its memory. Windows too short for a beacon are left
+// out; none of them can hold a strobe either.
+func Batches(windows []Window, spans []store.Span, most uint64) [][]Window {
+	var out [][]Window
+	var held uint64
+	for _, w := range windows {
+		if w.Last.Sub(w.First) < beaconSpan {
+			continue
+		}
+		var flows uint64
+		for _, s := range spans {
+			if s.First <= w.Last && s.Last >= w.First {
+				flows += s.Flows
+			}
+		}
+		if len(out) == 0 || held+flows > most {
+			out, held = append(out, nil), 0
+		}
+		held += flows
+		out[len(out)-1] = append(out[len(out)-1], w)
+	}
+	return out
+}
