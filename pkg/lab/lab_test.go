@@ -21,7 +21,7 @@ import (
 )
 
 // small is enough to see every kind of traffic.
-const small = 0.15
+const small = 0.05
 
 func generate(t *testing.T, scenario string, seed int64) (*lab.Truth, string) {
 	t.Helper()
@@ -75,6 +75,9 @@ func TestSameSeedSameBytes(t *testing.T) {
 	read, err := lab.ReadTruth(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := lab.ReadTruth(filepath.Join(dir, lab.TruthFile)); err != nil {
+		t.Error(err)
 	}
 	if len(read.Steps) != len(truth.Steps) || len(read.Hosts) != len(truth.Hosts) || read.Steps[0].From != truth.Steps[0].From {
 		t.Errorf("truth.json does not hold what Generate returned")

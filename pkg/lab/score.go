@@ -32,6 +32,10 @@ type Verdict struct {
 	Recall     float64 `json:"recall"`      // edges_found / edges_true, 1 if none is expected
 	Wrong      []Pair  `json:"wrong"`       // pairs that are no part of it, sorted
 
+	Main      string `json:"main"`       // id of the trace with most right pairs, the first by id if several
+	MainMade  int    `json:"main_made"`  // pairs of hosts in it
+	MainRight int    `json:"main_right"` // of these, part of the intrusion
+
 	PhaseRight int     `json:"phase_right"` // found edges whose phase is right
 	Order      float64 `json:"order"`       // Kendall's tau of the beginnings of the found edges: 1 same order, -1 reversed
 	Origin     bool    `json:"origin"`      // the most likely origin of a trace is where the intrusion began
@@ -236,22 +240,29 @@ func (s *Verdict) edges(t *Truth, traces []model.Trace) {
 		}
 		starts = append(starts, found{step.First, begin})
 	}
-	made := map[[2]netip.Addr]bool{} // pair: is it right
-	phase := map[[2]netip.Addr]string{}
-	for _, e := range edges {
-		k := [2]netip.Addr{e.OrigIP.Unmap(), e.RespIP.Unmap()}
-		right := slices.ContainsFunc(t.Steps, func(step Step) bool { return step.holds(e) })
-		made[k] = made[k] || right
-		if phase[k] == "" || e.Phase < phase[k] {
-			phase[k] = e.Phase
-		}
-	}
-	s.EdgesMade = len(made)
-	for k, right := range made {
-		if right {
+	made := t.pairs(edges)
+	for _, p := range made {
+		s.EdgesMade++
+		if p.right {
 			s.EdgesRight++
 		} else {
-			s.Wrong = append(s.Wrong, Pair{k[0], k[1], phase[k]})
+			s.Wrong = append(s.Wrong, p.Pair)
+		}
+	}
+	for i := range traces {
+		tr := &traces[i]
+		var own []*model.TraceEdge
+		for k := range tr.Edges {
+			own = append(own, &tr.Edges[k])
+		}
+		made, right := t.pairs(own), 0
+		for _, p := range made {
+			if p.right {
+				right++
+			}
+		}
+		if right > s.MainRight || right == s.MainRight && right > 0 && tr.TraceID < s.Main {
+			s.Main, s.MainMade, s.MainRight = tr.TraceID, len(made), right
 		}
 	}
 	slices.SortFunc(s.Wrong, func(x, y Pair) int { return cmp.Or(x.Orig.Compare(y.Orig), x.Resp.Compare(y.Resp)) })
@@ -266,6 +277,27 @@ func (s *Verdict) edges(t *Truth, traces []model.Trace) {
 		s.Order = float64(balance) / float64(n*(n-1)/2)
 	}
 	s.Origin = t.originFound(traces)
+}
+
+// judged is a pair of hosts with the verdict on it.
+type judged struct {
+	Pair
+	right bool
+}
+
+// pairs joins edges between the same hosts: right if any of them is part of a step.
+func (t *Truth) pairs(edges []*model.TraceEdge) map[[2]netip.Addr]judged {
+	out := map[[2]netip.Addr]judged{}
+	for _, e := range edges {
+		k := [2]netip.Addr{e.OrigIP.Unmap(), e.RespIP.Unmap()}
+		p, known := out[k]
+		if !known || e.Phase < p.Phase {
+			p.Pair = Pair{k[0], k[1], e.Phase}
+		}
+		p.right = p.right || slices.ContainsFunc(t.Steps, func(step Step) bool { return step.holds(e) })
+		out[k] = p
+	}
+	return out
 }
 
 // originFound tells whether some trace names the beginner of the intrusion first.
@@ -323,6 +355,9 @@ func (s Verdict) String() string {
 	}
 	fmt.Fprintf(&b, "trace: %d of %d edges found (recall %.2f), %d of %d pairs right (precision %.2f), phase right for %d, order %.2f, origin %s\n",
 		s.EdgesFound, s.EdgesTrue, s.Recall, s.EdgesRight, s.EdgesMade, s.Precision, s.PhaseRight, s.Order, origin)
+	if s.Main != "" {
+		fmt.Fprintf(&b, "main trace %s: %d of %d pairs right\n", s.Main, s.MainRight, s.MainMade)
+	}
 	for _, p := range s.Wrong {
 		fmt.Fprintf(&b, "  not part of it: %s to %s (%s)\n", p.Orig, p.Resp, p.Phase)
 	}

@@ -108,6 +108,13 @@ func TestScoreTraces(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, v)
 		}
 	}
+	noise := trace(wrong)
+	noise.TraceID = "trc-0"
+	main := trace(exploit, beacon, wrong)
+	main.TraceID = "trc-1"
+	if v := lab.Score(story(), nil, []model.Trace{noise, main}); v.Main != "trc-1" || v.MainMade != 3 || v.MainRight != 2 {
+		t.Errorf("main trace = %s with %d of %d, want trc-1 with 2 of 3", v.Main, v.MainRight, v.MainMade)
+	}
 	early := tunnel
 	early.Start = at(5) // began long before: the order is wrong against three others
 	v := lab.Score(story(), nil, []model.Trace{trace(exploit, beacon, move, early)})

@@ -88,15 +88,18 @@ type File struct {
 	Last    model.Time `json:"last"`
 }
 
-// ReadTruth reads the truth.json in dir.
-func ReadTruth(dir string) (*Truth, error) {
-	b, err := os.ReadFile(filepath.Join(dir, TruthFile))
+// ReadTruth reads a truth.json, named itself or by its folder.
+func ReadTruth(path string) (*Truth, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		path = filepath.Join(path, TruthFile)
+	}
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read ground truth: %w", err)
 	}
 	var t Truth
 	if err := json.Unmarshal(b, &t); err != nil {
-		return nil, fmt.Errorf("read ground truth %s: %w", TruthFile, err)
+		return nil, fmt.Errorf("read ground truth %s: %w", path, err)
 	}
 	return &t, nil
 }
