@@ -26,8 +26,13 @@ import (
 const Partitions = 8
 
 // Emit takes batch n of a partition, n counting from 0 in each. Calls for different
-// partitions may come at the same time. The batch is only valid during the call.
+// partitions may come at the same time. The batch is only valid during the call. A capture
+// that is refused or cannot be opened has one batch, of partition 0 and number Refused: its
+// number is none that the same capture has once it can be read.
 type Emit func(partition, n int, b *record.Batch) error
+
+// Refused is the number of the only batch of a capture that was not read.
+const Refused = -1
 
 // Read reads one capture into batches and returns its evidence record, which is also the
 // single row of the last batch (of partition 0). What is wrong with the capture stands in
@@ -47,11 +52,14 @@ func read(ctx context.Context, in model.Input, cfg Config, progress *Progress, e
 		MediaType: "application/octet-stream", Tool: toolName, ToolVersion: toolVersion, Counters: map[string]uint64{},
 	}
 	var batches [Partitions]int
+	number := Refused
 	if problem := unchanged(in); problem != "" {
 		ev.Problems = []string{problem}
 		ev.BytesUnread = in.Size
-	} else if err := readCapture(ctx, in, cfg, progress, emit, &ev, &batches); err != nil {
+	} else if opened, err := readCapture(ctx, in, cfg, progress, emit, &ev, &batches); err != nil {
 		return ev, err
+	} else if opened {
+		number = batches[0]
 	}
 	slices.Sort(ev.Problems)
 	ev.Problems = slices.Compact(ev.Problems)
@@ -61,7 +69,7 @@ func read(ctx context.Context, in model.Input, cfg Config, progress *Progress, e
 	}
 	last := record.NewBatch()
 	last.Evidence.Append(&ev)
-	if err := emit(0, batches[0], last); err != nil {
+	if err := emit(0, number, last); err != nil {
 		return ev, err
 	}
 	return ev, nil
@@ -82,19 +90,19 @@ func unchanged(in model.Input) string {
 	return ""
 }
 
-func readCapture(ctx context.Context, in model.Input, cfg Config, progress *Progress, emit Emit, ev *model.Evidence, batches *[Partitions]int) error {
-	r, err := source.Open(in.URI)
+func readCapture(ctx context.Context, in model.Input, cfg Config, progress *Progress, emit Emit, ev *model.Evidence, batches *[Partitions]int) (opened bool, err error) {
+	r, err := source.OpenUpTo(in.URI, int64(in.Size))
 	if err != nil {
 		ev.Problems = append(ev.Problems, err.Error())
 		ev.BytesUnread = in.Size
-		return nil
+		return false, nil
 	}
 	e := newEngine(cfg)
 	defer e.release()
 	err = e.run(ctx, in.EvidenceID, r, progress, emit)
 	res, closeErr := r.Close()
 	if err != nil {
-		return err
+		return true, err
 	}
 	if closeErr != nil {
 		ev.Problems = append(ev.Problems, fmt.Sprintf("%s: %v", in.Name, closeErr))
@@ -102,7 +110,7 @@ func readCapture(ctx context.Context, in model.Input, cfg Config, progress *Prog
 	for i, p := range e.parts {
 		n, err := p.Finish()
 		if err != nil {
-			return err
+			return true, err
 		}
 		batches[i] = n
 		p.Count(ev.Counters)
@@ -119,12 +127,12 @@ func readCapture(ctx context.Context, in model.Input, cfg Config, progress *Prog
 	count(ev.Counters, &e.dec.Counters, &res)
 	if res.SHA256 != in.EvidenceID {
 		ev.Counters["content_changed"] = 1
-		ev.Problems = append(ev.Problems, in.Name+": the content changed while it was read; its records must not be relied on")
+		ev.Problems = append(ev.Problems, in.Name+": the bytes read are not those that were registered; its records must not be relied on")
 	}
-	if p := unchanged(in); p != "" {
-		ev.Problems = append(ev.Problems, p)
+	if p := unchanged(in); p != "" && res.SHA256 == in.EvidenceID {
+		ev.Problems = append(ev.Problems, in.Name+": changed while it was read; what was read is what was registered")
 	}
-	return nil
+	return true, nil
 }
 
 // count adds what the reader and the decoder counted, leaving zeros out.

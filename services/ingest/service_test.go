@@ -158,8 +158,24 @@ func TestService(t *testing.T) {
 	if err := os.WriteFile(changed, before[:len(before)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c2, _, err := ingest.OpenCase(context.Background(), []string{good, gone, changed}, "second")
+	swapped := filepath.Join(dir, "swapped.pcap") // other bytes, size and time as before
+	if err := os.WriteFile(swapped, before[:len(before)/3], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c2, _, err := ingest.OpenCase(context.Background(), []string{good, gone, changed, swapped}, "second")
 	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(swapped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := append([]byte(nil), before[:len(before)/3]...)
+	other[len(other)/2] ^= 1
+	if err := os.WriteFile(swapped, other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(swapped, st.ModTime(), st.ModTime()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(changed, before[:len(before)/2+1], 0o600); err != nil {
@@ -169,14 +185,14 @@ func TestService(t *testing.T) {
 		t.Fatal(err)
 	}
 	publishCase(t, b, c2)
-	o.wait(t, 2)
+	o.wait(t, 3)
 	for _, in := range c2.Inputs {
 		evs := o.of(in.EvidenceID)
 		if len(evs) != 1 {
 			t.Errorf("%s: %d evidence records, want 1", in.Name, len(evs))
 			continue
 		}
-		wantProblem := map[string]string{"good.pcap": "", "gone.pcap": "cannot be read", "changed.pcap": "refused"}[in.Name]
+		wantProblem := map[string]string{"good.pcap": "", "swapped.pcap": "not those that were registered", "gone.pcap": "cannot be read", "changed.pcap": "refused"}[in.Name]
 		got := strings.Join(evs[0].Problems, " ")
 		if (wantProblem == "") != (got == "") || !strings.Contains(got, wantProblem) {
 			t.Errorf("%s: problems %q, want %q", in.Name, got, wantProblem)

@@ -9,6 +9,8 @@ package source
 import (
 	"encoding/hex"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,7 +61,11 @@ type Reader struct {
 
 // Open opens a capture and reads its first header. A file that is no capture at all is an
 // error of one sentence; damage further on is told by Close.
-func Open(path string) (*Reader, error) {
+func Open(path string) (*Reader, error) { return OpenUpTo(path, math.MaxInt64) }
+
+// OpenUpTo opens a capture of which only the first size bytes are read: what is appended to
+// the file later is not part of it.
+func OpenUpTo(path string, size int64) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open capture: %w", err)
@@ -73,11 +79,11 @@ func Open(path string) (*Reader, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: not a regular file", path)
 	}
-	r, err := newReader(filepath.Base(path), f, f.Close, st.Size() > blockData)
+	r, err := newReader(filepath.Base(path), io.LimitReader(f, size), f.Close, st.Size() > blockData)
 	if err != nil {
 		return nil, err
 	}
-	r.size = st.Size()
+	r.size = min(size, st.Size())
 	return r, nil
 }
 
