@@ -169,6 +169,7 @@ func New(in Input) *Report {
 	if r.Traffic.Volume == nil {
 		r.Traffic.Volume = []store.Volume{}
 	}
+	worstFirst(r)
 	r.Inputs = sources(in.Case, in.Evidence)
 	r.Hosts = hosts(r, in.Hosts)
 	r.Chronology = chronology(r)
@@ -219,6 +220,23 @@ func traces(list []model.Trace) []model.Trace {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), strings.Compare(a.TraceID, b.TraceID))
 	})
 	return slices.CompactFunc(out, func(a, b model.Trace) bool { return a.TraceID == b.TraceID })
+}
+
+// worstFirst sorts the traces by their worst detection, then by size, then by time.
+func worstFirst(r *Report) {
+	rank := map[string]int{}
+	for _, d := range r.Detections {
+		rank[d.DetectionID] = Rank(d.Severity)
+	}
+	worst := map[string]int{}
+	for _, t := range r.Traces {
+		for _, id := range t.From {
+			worst[t.TraceID] = max(worst[t.TraceID], rank[id])
+		}
+	}
+	slices.SortStableFunc(r.Traces, func(a, b model.Trace) int {
+		return cmp.Or(cmp.Compare(worst[b.TraceID], worst[a.TraceID]), cmp.Compare(len(b.Edges), len(a.Edges)))
+	})
 }
 
 // filled makes an absent list an empty one, so that JSON says [] always.

@@ -11,9 +11,9 @@ import (
 
 // Bounds of the summary: it is one page.
 const (
-	maxNamed  = 4 // hosts named in one sentence
-	maxTraces = 3 // traces told one by one
-	maxDone   = 8 // sentences on what was done in one trace
+	maxNamed  = 4  // hosts named in one sentence
+	maxTraces = 3  // traces told one by one
+	maxDone   = 10 // sentences on what was done in one trace
 )
 
 // summary answers a leader's five questions by fixed sentences. A sentence without ids to
@@ -78,9 +78,11 @@ func headline(r *Report) Paragraph {
 
 func hit(r *Report) Paragraph {
 	p := Paragraph{Heading: "Who was hit"}
-	var entered, used, looked []Host
+	var entered, weak, used, looked []Host
 	for _, h := range r.Hosts {
 		switch {
+		case h.Internal && h.Role != "target" && h.Role != "relay" && h.Role != "" && len(h.Detections) > 0 && Rank(h.Severity) < Rank(model.SeverityMedium):
+			weak = append(weak, h)
 		case h.Internal && h.Role != "target" && h.Role != "relay" && h.Role != "" && len(h.Detections) == 0:
 			used = append(used, h)
 		case h.Internal && (h.Role == "victim" || h.Role == "pivot" || h.Role == "origin"):
@@ -97,6 +99,15 @@ func hit(r *Report) Paragraph {
 		p.Statements = append(p.Statements, Statement{
 			fmt.Sprintf("%s of the inside network %s signs of compromise: %s.", plural(uint64(len(entered)), "host", "hosts"), verb, some(sortedByIP(entered), maxNamed)),
 			hostIDs(entered),
+		})
+	}
+	if len(weak) > 0 {
+		verb := "has"
+		if len(weak) > 1 {
+			verb = "have"
+		}
+		p.Statements = append(p.Statements, Statement{
+			fmt.Sprintf("%s %s weak signs only (detections of low severity, often harmless): %s.", plural(uint64(len(weak)), "host", "hosts"), verb, some(sortedByIP(weak), maxNamed)), hostIDs(weak),
 		})
 	}
 	if len(used) > 0 {
@@ -143,24 +154,41 @@ func hostIDs(hosts []Host) []string {
 	return unique(ids)
 }
 
-// foremost are the traces with the worst detections, told in the order of time.
+// foremost are the traces that are told one by one: those with a detection above low
+// severity or, if there are none, the first.
 func foremost(r *Report) []model.Trace {
-	worst := map[string]int{}
-	rank := map[string]int{}
+	grave := map[string]bool{}
 	for _, d := range r.Detections {
-		rank[d.DetectionID] = Rank(d.Severity)*1000 + int(d.Confidence)
+		grave[d.DetectionID] = Rank(d.Severity) >= Rank(model.SeverityMedium)
 	}
+	var list []model.Trace
 	for _, t := range r.Traces {
-		for _, id := range t.From {
-			worst[t.TraceID] = max(worst[t.TraceID], rank[id])
+		if slices.ContainsFunc(t.From, func(id string) bool { return grave[id] }) {
+			list = append(list, t)
 		}
-		worst[t.TraceID] += len(t.Edges)
 	}
-	list := slices.Clone(r.Traces)
-	slices.SortStableFunc(list, func(a, b model.Trace) int { return worst[b.TraceID] - worst[a.TraceID] })
-	list = list[:min(len(list), maxTraces)]
-	slices.SortStableFunc(list, func(a, b model.Trace) int { return int(max(-1, min(1, a.Start-b.Start))) })
-	return list
+	if len(list) == 0 {
+		list = r.Traces
+	}
+	return list[:min(len(list), maxTraces)]
+}
+
+// others says that there are traces which are not told.
+func others(r *Report) []Statement {
+	told := map[string]bool{}
+	for _, t := range foremost(r) {
+		told[t.TraceID] = true
+	}
+	var ids []string
+	for _, t := range r.Traces {
+		if !told[t.TraceID] {
+			ids = append(ids, t.TraceID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return []Statement{{fmt.Sprintf("%s of less weight: see “Traces”.", plural(uint64(len(ids)), "further trace is", "further traces are")), ids}}
 }
 
 func began(r *Report) Paragraph {
@@ -170,7 +198,13 @@ func began(r *Report) Paragraph {
 			continue
 		}
 		o := t.Origins[0]
-		text := fmt.Sprintf("As far as the evidence shows, it began at %s on %s (confidence %d of 100). %s", label(r, o.IP), When(t.Start), o.Confidence, o.Why)
+		at := t.Start
+		for _, h := range t.Hosts {
+			if h.IP == o.IP && h.FirstSeen != 0 {
+				at = h.FirstSeen
+			}
+		}
+		text := fmt.Sprintf("As far as the evidence shows, it began at %s on %s (confidence %d of 100). %s", label(r, o.IP), When(at), o.Confidence, o.Why)
 		if n := len(t.Origins) - 1; n > 0 {
 			text += " Also possible: "
 			var others []string
@@ -196,7 +230,7 @@ func label(r *Report, ip netip.Addr) string {
 
 // verbs say what an edge of each phase did.
 var verbs = map[string]string{
-	model.PhaseRecon: "probed", model.PhaseExploit: "attacked", model.PhaseC2: "reported to", model.PhaseDiscovery: "probed from the inside",
+	model.PhaseRecon: "probed", model.PhaseExploit: "attacked", model.PhaseC2: "reported to", model.PhaseDiscovery: "scanned",
 	model.PhaseCredential: "tried credentials on", model.PhaseTraversal: "worked on", model.PhaseCollection: "gathered data from",
 	model.PhaseExfil: "sent data to", model.PhaseUnknown: "had suspicious traffic with",
 }
@@ -206,13 +240,14 @@ func done(r *Report) Paragraph {
 	p := Paragraph{Heading: "What was done"}
 	for _, t := range foremost(r) {
 		type act struct {
-			orig  netip.Addr
-			phase string
+			orig     netip.Addr
+			phase    string
+			outbound bool
 		}
 		var order []act
 		groups := map[act][]model.TraceEdge{}
 		for _, e := range t.Edges {
-			a := act{e.OrigIP, e.Phase}
+			a := act{e.OrigIP, e.Phase, e.Direction == "outbound"}
 			if groups[a] == nil {
 				order = append(order, a)
 			}
@@ -239,6 +274,9 @@ func done(r *Report) Paragraph {
 			if verb == "" {
 				verb = verbs[model.PhaseUnknown]
 			}
+			if a.phase == model.PhaseExploit && a.outbound {
+				verb = "fetched hostile content from"
+			}
 			how := ""
 			if s := edges[0].Service; s != "" && len(edges) == 1 {
 				how = " over " + s
@@ -250,6 +288,7 @@ func done(r *Report) Paragraph {
 			p.Statements = append(p.Statements, Statement{text + ".", unique(ids)})
 		}
 	}
+	p.Statements = append(p.Statements, others(r)...)
 	return p
 }
 

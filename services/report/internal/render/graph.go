@@ -359,8 +359,20 @@ func (l *line) path() string {
 	return fmt.Sprintf("M%s,%s C%s,%s %s,%s %s,%s", num(l.x0), num(l.y0), num(c0), num(l.y0), num(c1), num(l.y1), num(l.x1), num(l.y1))
 }
 
-// middle is the point of the curve at one half.
+// middle is the point of the curve where its label stands: nearer to the end where fewer
+// lines meet, so that the labels of a fan do not cover each other.
 func (l *line) middle() (x, y float64) {
 	c0, c1 := l.bend()
-	return (l.x0 + 3*c0 + 3*c1 + l.x1) / 8, (l.y0 + l.y1) / 2
+	t := 0.5
+	switch from, to := len(l.from.left)+len(l.from.right), len(l.to.left)+len(l.to.right); {
+	case from > to+1:
+		t = 0.7
+	case to > from+1:
+		t = 0.3
+	}
+	at := func(p0, p1, p2, p3 float64) float64 {
+		u := 1 - t
+		return u*u*u*p0 + 3*u*u*t*p1 + 3*u*t*t*p2 + t*t*t*p3
+	}
+	return at(l.x0, c0, c1, l.x1), at(l.y0, l.y0, l.y1, l.y1)
 }

@@ -130,7 +130,7 @@ func HTML(r *content.Report) ([]byte, error) {
 		"phaseName":  func(p string) string { return content.PhaseNames[phaseClass(p)] },
 		"refs": func(ids []string) refList {
 			var out refList
-			for i, id := range ids {
+			for i, id := range l.sorted(ids) {
 				if i == maxRefs {
 					out.More = len(ids) - i
 					break

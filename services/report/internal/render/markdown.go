@@ -18,7 +18,7 @@ func ReportMarkdown(r *content.Report) []byte {
 			return ""
 		}
 		var list []string
-		for _, id := range ids[:min(len(ids), maxRefs)] {
+		for _, id := range labels.sorted(ids)[:min(len(ids), maxRefs)] {
 			list = append(list, fmt.Sprintf("[%s](#%s)", labels.of(id), id))
 		}
 		if more := len(ids) - maxRefs; more > 0 {

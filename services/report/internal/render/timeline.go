@@ -116,7 +116,8 @@ func bar(s scale, m content.Moment) (x0, x1 float64) {
 	return x0, math.Max(x0+5, s.x(m.End))
 }
 
-// laneOrder lists the hosts that act or are acted upon: origins outside first, then the
+// laneOrder lists the hosts that act or are acted upon, those of the worst trace first.
+// Within a trace: origins outside first, then the
 // inside hosts in the order in which they turned suspicious, then the rest.
 func laneOrder(r *content.Report) []content.Host {
 	part := map[netip.Addr]bool{}
@@ -137,6 +138,17 @@ func laneOrder(r *content.Report) []content.Host {
 			return 4
 		}
 	}
+	trace := map[string]int{}
+	for i, t := range r.Traces {
+		trace[t.TraceID] = i
+	}
+	first := func(h content.Host) int {
+		least := len(r.Traces)
+		for _, id := range h.Traces {
+			least = min(least, trace[id])
+		}
+		return least
+	}
 	var out []content.Host
 	for _, h := range r.Hosts {
 		if part[h.IP] {
@@ -144,7 +156,7 @@ func laneOrder(r *content.Report) []content.Host {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b content.Host) int {
-		return cmp.Or(cmp.Compare(group(a), group(b)), cmp.Compare(a.Suspicious, b.Suspicious), a.IP.Compare(b.IP))
+		return cmp.Or(cmp.Compare(first(a), first(b)), cmp.Compare(group(a), group(b)), cmp.Compare(a.Suspicious, b.Suspicious), a.IP.Compare(b.IP))
 	})
 	return out
 }

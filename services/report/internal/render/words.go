@@ -1,8 +1,10 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,6 +44,16 @@ func labelsOf(r *content.Report) labels {
 		l[s.EvidenceID] = "I" + strconv.Itoa(i+1)
 	}
 	return l
+}
+
+// sorted puts ids in the order of their short names.
+func (l labels) sorted(ids []string) []string {
+	out := slices.Clone(ids)
+	slices.SortStableFunc(out, func(a, b string) int {
+		x, y := l.of(a), l.of(b)
+		return cmp.Or(cmp.Compare(x[:min(1, len(x))], y[:min(1, len(y))]), cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
+	})
+	return out
 }
 
 func (l labels) of(id string) string {

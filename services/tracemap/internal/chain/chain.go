@@ -60,6 +60,7 @@ type suspect struct {
 	ip       netip.Addr
 	internal bool
 	detected bool       // a detection names it as an actor, a victim or a meeting point
+	strong   bool       // a detection that names it is of weight: not of low severity and low confidence
 	attacker bool       // acts, from outside
 	meeting  bool       // outside address that compromised hosts report to or send to
 	at       model.Time // when it was suspicious at the latest
@@ -234,6 +235,9 @@ func (m *Map) suspect(d *model.Detection, pairs []pair) {
 			orig.acts = at
 		}
 		switch {
+		case entering(d.Phase) && orig.internal && !m.internal(p.resp):
+			// The inside host fetched what attacked it.
+			m.mark(p.resp, at, eps, d).meeting = true
 		case entering(d.Phase):
 			if len(p.flows) > 0 && p.flows[0].OrigDataStart > at {
 				at = p.flows[0].OrigDataStart
@@ -261,17 +265,27 @@ func (m *Map) mark(ip netip.Addr, at model.Time, eps time.Duration, d *model.Det
 	}
 	if d != nil {
 		s.detected = true
+		s.strong = s.strong || weighty(d)
 		s.dets[d.DetectionID] = true
 	}
 	return s
+}
+
+// strongFrom is the confidence from which a detection of low severity has weight.
+const strongFrom = 60
+
+// weighty detections grow traces. The others are drawn, but nothing is inferred from them
+// alone: they are as often everyday traffic.
+func weighty(d *model.Detection) bool {
+	return severityRank(d.Severity) >= severityRank(model.SeverityMedium) || d.Confidence >= strongFrom
 }
 
 // Frontier lists suspicious hosts whose exchanges have not been asked for, inside hosts
 // first, sorted. Empty means that the map is complete, or that its budget is spent.
 func (m *Map) Frontier() []netip.Addr {
 	var next []netip.Addr
-	for ip := range m.suspects {
-		if !m.expanded[ip] {
+	for ip, s := range m.suspects {
+		if !m.expanded[ip] && (s.strong || !s.detected) {
 			next = append(next, ip)
 		}
 	}
@@ -308,7 +322,7 @@ func (m *Map) Suspects() []netip.Addr {
 func (m *Map) Meetings() []netip.Addr {
 	var out []netip.Addr
 	for _, ip := range m.Suspects() {
-		if m.suspects[ip].meeting {
+		if s := m.suspects[ip]; s.meeting && (s.strong || !s.detected) {
 			out = append(out, ip)
 		}
 	}

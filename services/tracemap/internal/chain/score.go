@@ -105,7 +105,7 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 	v.exchange = c
 	from, to := m.suspects[c.OrigIP], m.suspects[c.RespIP]
 	bound, reached := m.bounds[c.OrigIP]
-	if from == nil || !reached {
+	if from == nil || !reached || from.detected && !from.strong {
 		return v
 	}
 	v.flows = m.usable(c, bound.At)
@@ -118,7 +118,7 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 	if inside && toInside && housekeeping[c.RespPort] {
 		return v
 	}
-	meeting := to != nil && to.meeting
+	meeting := to != nil && to.meeting && (to.strong || !to.detected)
 	transfer, sent := transferred(c, v.flows)
 	switch {
 	case inside && !toInside && transfer:
@@ -133,7 +133,7 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 	case inside && meeting:
 		v.phase, v.technique, v.act = model.PhaseC2, c2Technique(c.Service), "talked to it"
 		v.term(baseMeeting, "the address is one that compromised hosts report to")
-	case from.attacker && toInside && to != nil:
+	case from.attacker && toInside && to != nil && to.strong:
 		v.phase, v.technique, v.act = model.PhaseExploit, "T1190", "sent it payload"
 		if isRemote && r.External {
 			v.technique, v.act = "T1133", "used its "+strings.ToUpper(r.Service)+" service from outside"
@@ -145,10 +145,10 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 	case inside && toInside && isRemote:
 		v.phase, v.technique, v.act = model.PhaseTraversal, r.Technique, "worked on it over "+strings.ToUpper(r.Service)
 		v.term(r.Weight, "%s lets one host work on another", strings.ToUpper(r.Service))
-		if to != nil && to.detected {
+		if to != nil && to.strong {
 			v.term(baseBoth, "both hosts are suspicious by themselves")
 		}
-	case inside && toInside && to != nil && to.detected:
+	case inside && toInside && to != nil && to.strong:
 		v.phase, v.technique, v.act = model.PhaseExploit, "T1210", "sent it payload"
 		v.term(baseBoth, "both hosts are suspicious by themselves")
 	default:
@@ -166,7 +166,7 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 func (m *Map) back(c store.Exchange) (v verdict) {
 	v.exchange = c
 	from, to := m.suspects[c.OrigIP], m.suspects[c.RespIP]
-	if to == nil || !to.detected || to.meeting || !m.internal(c.RespIP) || (from != nil && !from.internal) {
+	if to == nil || !to.strong || to.meeting || !m.internal(c.RespIP) || (from != nil && !from.internal) {
 		return v
 	}
 	inside := m.internal(c.OrigIP)
@@ -191,14 +191,14 @@ func (m *Map) back(c store.Exchange) (v verdict) {
 	case isRemote && r.External:
 		v.phase, v.technique, v.act = model.PhaseExploit, "T1133", "used its "+strings.ToUpper(r.Service)+" service from outside"
 		v.term(r.Weight, "%s from outside is a way in", strings.ToUpper(r.Service))
-	case inside && from.detected:
+	case inside && from.strong:
 		v.phase, v.technique, v.act = model.PhaseExploit, "T1210", "sent it payload"
 		v.term(baseBoth, "both hosts are suspicious by themselves")
 	default:
 		return v
 	}
 	m.context(&v, from, to, v.at)
-	if from == nil || !from.detected {
+	if from == nil || !from.strong {
 		v.term(termInnocent, "its originator shows nothing else suspicious")
 	}
 	return v
@@ -211,7 +211,7 @@ func (m *Map) context(v *verdict, from, to *suspect, since model.Time) {
 	if t, ok := m.probed[[2]netip.Addr{c.OrigIP, c.RespIP}]; ok && t <= v.at {
 		v.term(termProbed, "it had probed the target before")
 	}
-	if to != nil && to.acts != 0 && to.acts >= v.at {
+	if to != nil && to.strong && to.acts != 0 && to.acts >= v.at {
 		if d := to.acts.Sub(v.at); d <= time.Hour {
 			v.term(termActsSoon, "the target turned suspicious %s later", durationText(d))
 		} else {

@@ -341,6 +341,7 @@ func (m *Map) hosts(edges []*edge, origins []model.Origin, names map[netip.Addr]
 	type facts struct {
 		first             model.Time
 		in, out           bool // way in, way on
+		acts              bool // probes or enters others
 		c2, exfil, passed bool // as the responder
 		dets              map[string]bool
 	}
@@ -362,6 +363,7 @@ func (m *Map) hosts(edges []*edge, origins []model.Origin, names map[netip.Addr]
 		if entering(e.key.phase) {
 			from.out, to.in = true, true
 		}
+		from.acts = from.acts || entering(e.key.phase) || probing(e.key.phase)
 		to.c2 = to.c2 || e.key.phase == model.PhaseC2
 		to.exfil = to.exfil || e.key.phase == model.PhaseExfil
 		to.passed = to.passed || !probing(e.key.phase)
@@ -382,7 +384,7 @@ func (m *Map) hosts(edges []*edge, origins []model.Origin, names map[netip.Addr]
 			}
 		}
 		switch {
-		case isOrigin[ip], s != nil && s.attacker:
+		case isOrigin[ip] && (f.acts || !h.Internal && !s.meeting), s != nil && s.attacker:
 			h.Role = roleOrigin
 		case s != nil && s.meeting && f.exfil && !f.c2:
 			h.Role = roleExfil
@@ -461,10 +463,10 @@ func (m *Map) origins(edges []*edge, members map[netip.Addr]bool) []model.Origin
 	out := []model.Origin{}
 	for _, r := range list[:min(len(list), maxOrigins)] {
 		ceiling := 90.0 // an outside attacker seen to enter
-		why := fmt.Sprintf("%s acted first on %s and nothing in the evidence led to it.", r.s.ip, r.s.at)
+		why := fmt.Sprintf("%s acted first at %s and nothing in the evidence led to it.", r.s.ip, clock(r.s.at))
 		if r.s.internal {
 			ceiling = 60 // inside: the way in was not seen
-			why = fmt.Sprintf("%s is an inside host; its first suspicious act was on %s, and how it was entered is not in the evidence.", r.s.ip, r.s.at)
+			why = fmt.Sprintf("%s is an inside host that turned suspicious at %s; how it was entered is not in the evidence.", r.s.ip, clock(r.s.at))
 		}
 		if len(others) > 1 {
 			why += fmt.Sprintf(" In the order of time the threat can have come from it to %d of the %d other suspicious hosts.", r.reached, len(others)-1)
@@ -473,6 +475,8 @@ func (m *Map) origins(edges []*edge, members map[netip.Addr]bool) []model.Origin
 	}
 	return out
 }
+
+func clock(t model.Time) string { return t.Time().Format("2006-01-02 15:04:05") + " UTC" }
 
 // open lists what the trace left out: undrawn targets, near misses, hosts not expanded.
 func (m *Map) open(members map[netip.Addr]bool) []string {
