@@ -137,7 +137,7 @@ func (l *Ledger) export(ctx context.Context, dir string, sel Selection) (*Bundle
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
-	return b, l.disk.write(file{path: filepath.Join(dir, BundleFile), data: text}, file{path: filepath.Join(dir, SignatureFile), data: sig})
+	return b, l.disk.write(file{path: filepath.Join(dir, BundleFile), data: text, mode: 0o644}, file{path: filepath.Join(dir, SignatureFile), data: sig, mode: 0o644})
 }
 
 // ReadBundle reads the manifest in dir. It checks nothing: that is the verifier's work.
@@ -192,7 +192,7 @@ func listFiles(dir string, leaves map[string]uint64) ([]BundledFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		f := BundledFile{Path: name, SHA256: sum, Size: uint64(info.Size())} //nolint:gosec // sizes are not negative
+		f := BundledFile{Path: name, SHA256: sum, Size: uint64(info.Size())}
 		if i, ok := leaves[name]; ok {
 			f.Leaf = &i
 		}

@@ -30,7 +30,7 @@ func (d disk) ask(op, path string) error {
 type file struct {
 	path string
 	data []byte
-	mode fs.FileMode // 0 means 0644
+	mode fs.FileMode // 0 means 0600
 }
 
 // write makes the files durable, in order, and then their folders. Files are replaced.
@@ -58,7 +58,7 @@ func (d disk) write(files ...file) error {
 // writeTemp writes and syncs the file under its temporary name.
 func (d disk) writeTemp(f file) error {
 	if f.mode == 0 {
-		f.mode = 0o644
+		f.mode = 0o600
 	}
 	tmp := f.path + tmpSuffix
 	w, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, f.mode)
@@ -101,7 +101,7 @@ func (d disk) mkdir(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	return append(changed, parent), nil

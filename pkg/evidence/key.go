@@ -86,7 +86,7 @@ func openKeys(dir, path string, isNew bool, d disk) (*keys, error) {
 			return nil, err
 		}
 		text = []byte(private + "\n")
-		if err := d.write(file{path: path, data: text, mode: 0o600}); err != nil {
+		if err := d.write(file{path: path, data: text}); err != nil {
 			return nil, fmt.Errorf("write ledger key: %w", err)
 		}
 	} else if err != nil {
@@ -108,7 +108,7 @@ func openKeys(dir, path string, isNew bool, d disk) (*keys, error) {
 	have, err := os.ReadFile(pubPath)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && isNew:
-		if err := d.write(file{path: pubPath, data: want}); err != nil {
+		if err := d.write(file{path: pubPath, data: want, mode: 0o644}); err != nil {
 			return nil, fmt.Errorf("write public key of the ledger: %w", err)
 		}
 	case err != nil:

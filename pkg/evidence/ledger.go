@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -119,19 +120,19 @@ func (l *Ledger) open(keyPath string) error {
 // lockDir takes the lock of the one writer; the kernel drops it when the process ends.
 func lockDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	for try := 0; ; try++ { // the verifier holds the lock for an instant
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EWOULDBLOCK) || try == 20 {
 			break
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 	if err != nil {
-		holder, _ := os.ReadFile(path) //nolint:errcheck // only for the sentence below
+		holder, _ := os.ReadFile(path) // only for the sentence below
 		return nil, errors.Join(fmt.Errorf("lock %s, held by process %s: %w", path, strings.TrimSpace(string(holder)), err), f.Close())
 	}
 	err = f.Truncate(0)
@@ -183,7 +184,7 @@ func (l *Ledger) load() error {
 
 // digest decodes a SHA-256 that check has accepted.
 func digest(s string) (d [32]byte) {
-	_, _ = hex.Decode(d[:], []byte(s)) //nolint:errcheck // accepted by check
+	_, _ = hex.Decode(d[:], []byte(s)) // accepted by check
 	return d
 }
 
@@ -296,9 +297,7 @@ func (l *Ledger) commit(requests []*request) []error {
 		for j := range fresh {
 			next.add(fresh[j].encode(), full)
 		}
-		for k, p := range own {
-			added[k] = p
-		}
+		maps.Copy(added, own)
 	}
 	if next.size == old.size {
 		return errs
@@ -314,9 +313,7 @@ func (l *Ledger) commit(requests []*request) []error {
 		return fail(err)
 	}
 	l.mu.Lock()
-	for k, p := range added {
-		l.index[k] = p
-	}
+	maps.Copy(l.index, added)
 	for range next.size - old.size {
 		l.sealed = append(l.sealed, sealed)
 	}
@@ -370,8 +367,8 @@ func (l *Ledger) publish(old, next *tree, files []file) error {
 	}
 	for _, path := range replaced {
 		// A partial tile that a longer one replaced does no harm: Open removes it.
-		_ = l.disk.remove(path)           //nolint:errcheck // see above
-		_ = os.Remove(filepath.Dir(path)) //nolint:errcheck // succeeds once the folder is empty
+		_ = l.disk.remove(path)
+		_ = os.Remove(filepath.Dir(path)) // succeeds once the folder is empty
 	}
 	return nil
 }
@@ -480,7 +477,7 @@ func (l *Ledger) prove(t *tree, index uint64) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	hashes, err := tlog.ProveRecord(int64(t.size), int64(index), l.hashes(t)) //nolint:gosec // parseCheckpoint bounds the size
+	hashes, err := tlog.ProveRecord(int64(t.size), int64(index), l.hashes(t))
 	if err != nil {
 		return Proof{}, fmt.Errorf("prove ledger entry %d: %w", index, err)
 	}
@@ -494,7 +491,7 @@ func (l *Ledger) Consistency(oldSize uint64) ([]tlog.Hash, []byte, error) {
 	if oldSize == 0 || oldSize > t.size {
 		return nil, nil, fmt.Errorf("prove consistency with size %d: the ledger has %d", oldSize, t.size)
 	}
-	p, err := tlog.ProveTree(int64(t.size), int64(oldSize), l.hashes(t)) //nolint:gosec // parseCheckpoint bounds the size
+	p, err := tlog.ProveTree(int64(t.size), int64(oldSize), l.hashes(t))
 	if err != nil {
 		return nil, nil, fmt.Errorf("prove consistency with size %d: %w", oldSize, err)
 	}
@@ -502,7 +499,7 @@ func (l *Ledger) Consistency(oldSize uint64) ([]tlog.Hash, []byte, error) {
 }
 
 func (l *Ledger) hashes(t *tree) tlog.HashReader {
-	return tlog.TileHashReader(tlog.Tree{N: int64(t.size), Hash: t.root()}, tiles{dir: l.dir, tree: t}) //nolint:gosec // parseCheckpoint bounds the size
+	return tlog.TileHashReader(tlog.Tree{N: int64(t.size), Hash: t.root()}, tiles{dir: l.dir, tree: t})
 }
 
 // Close gives the ledger up to the next writer. Everything sealed is on disk already.

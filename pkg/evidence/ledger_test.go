@@ -394,17 +394,17 @@ func TestKill(t *testing.T) {
 func child(dir string) {
 	l, err := evidence.Open(dir, evidence.Options{})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return
 	}
-	fmt.Println("open")
+	fmt.Fprintln(os.Stdout, "open")
 	for n, step := int(l.Size()), 1; ; step = step%97 + 1 {
 		if _, err := l.Append(context.Background(), leaves(n, n+step)); err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stdout, err)
 			return
 		}
 		n += step
-		fmt.Println("sealed", n)
+		fmt.Fprintln(os.Stdout, "sealed", n)
 	}
 }
 

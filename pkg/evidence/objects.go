@@ -79,7 +79,7 @@ func (o *Objects) put(ctx context.Context, sum string, r io.Reader) error {
 	}
 	err := o.group.do(ctx, obj, o.commit)
 	if err != nil && obj.tmp != "" {
-		_ = os.Remove(obj.tmp) //nolint:errcheck // gone if it was renamed
+		_ = os.Remove(obj.tmp) // gone if it was renamed
 	}
 	return err
 }
@@ -100,7 +100,7 @@ func (o *Objects) writeTemp(sum string, r io.Reader) (tmp string, err error) {
 	defer func() {
 		err = errors.Join(err, f.Close())
 		if err != nil {
-			_ = os.Remove(f.Name()) //nolint:errcheck // the first error counts
+			_ = os.Remove(f.Name()) // the first error counts
 		}
 	}()
 	if err := o.disk.ask("write", f.Name()); err != nil {
@@ -113,9 +113,6 @@ func (o *Objects) writeTemp(sum string, r io.Reader) (tmp string, err error) {
 	}
 	if have := hex.EncodeToString(h.Sum(nil)); have != sum {
 		return "", fmt.Errorf("%w: it has %s", ErrDigest, have)
-	}
-	if err := f.Chmod(0o644); err != nil {
-		return "", err
 	}
 	return f.Name(), o.disk.sync(f)
 }

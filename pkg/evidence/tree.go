@@ -41,7 +41,7 @@ func (t *tree) clone() *tree {
 
 // add appends one entry; full gets every tile and bundle that the entry completes.
 func (t *tree) add(data []byte, full func(level int, n uint64, content []byte)) {
-	t.bundle = binary.BigEndian.AppendUint16(t.bundle, uint16(len(data))) //nolint:gosec // check bounds every field of an entry
+	t.bundle = binary.BigEndian.AppendUint16(t.bundle, uint16(len(data))) // check bounds every field of an entry
 	t.bundle = append(t.bundle, data...)
 	if t.size%tileWidth == tileWidth-1 {
 		full(entriesDir, t.size/tileWidth, t.bundle)
@@ -187,17 +187,17 @@ func (r tiles) SaveTiles([]tlog.Tile, [][]byte) {}
 func (r tiles) ReadTiles(want []tlog.Tile) ([][]byte, error) {
 	out := make([][]byte, len(want))
 	for i, t := range want {
-		if t.L < len(r.tree.levels) && uint64(t.N) == r.tree.size>>(tileHeight*(t.L+1)) { //nolint:gosec // tile numbers are not negative
+		if t.L < len(r.tree.levels) && uint64(t.N) == r.tree.size>>(tileHeight*(t.L+1)) {
 			out[i] = tileBytes(r.tree.levels[t.L])
 		} else {
-			b, err := os.ReadFile(filepath.Join(r.dir, tilePath(t.L, uint64(t.N), 0))) //nolint:gosec // tile numbers are not negative
+			b, err := os.ReadFile(filepath.Join(r.dir, tilePath(t.L, uint64(t.N), 0)))
 			if err != nil {
 				return nil, fmt.Errorf("read ledger tile: %w", err)
 			}
 			out[i] = b
 		}
 		if len(out[i]) < t.W*tlog.HashSize {
-			return nil, fmt.Errorf("read ledger tile %s: %w: %d bytes, expected %d", tilePath(t.L, uint64(t.N), 0), ErrDamaged, len(out[i]), t.W*tlog.HashSize) //nolint:gosec // as above
+			return nil, fmt.Errorf("read ledger tile %s: %w: %d bytes, expected %d", tilePath(t.L, uint64(t.N), 0), ErrDamaged, len(out[i]), t.W*tlog.HashSize)
 		}
 		out[i] = out[i][:t.W*tlog.HashSize]
 	}
@@ -223,7 +223,7 @@ func load(dir string, size uint64, see func(*Entry)) (*tree, error) {
 		}
 	}
 	for t.size < size {
-		width := int(min(size-t.size, tileWidth) % tileWidth) //nolint:gosec // below tileWidth
+		width := int(min(size-t.size, tileWidth) % tileWidth)
 		path := tilePath(entriesDir, t.size/tileWidth, width)
 		bundle, err := os.ReadFile(filepath.Join(dir, path))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -1,7 +1,6 @@
 package evidence_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/tracer-framework/tracer/pkg/evidence/verify"
@@ -10,7 +9,7 @@ import (
 // verifyClean fails unless the independent verifier finds nothing wrong with the ledger.
 func verifyClean(t *testing.T, dir string) {
 	t.Helper()
-	r, err := verify.Dir(context.Background(), dir, verify.Options{Strict: true})
+	r, err := verify.Dir(t.Context(), dir, verify.Options{Strict: true})
 	if err != nil {
 		t.Fatal(err)
 	}

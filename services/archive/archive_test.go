@@ -120,7 +120,7 @@ func start(t testing.TB, b *bus.Bus, s *store.Store, data string) (stop func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- svc.Run(ctx) }()
 	var once sync.Once
@@ -338,7 +338,7 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serving, cancel := context.WithCancel(context.Background())
+	serving, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- testkit.Engine(t).Serve(serving, l, "secret") }()
 	t.Cleanup(func() { cancel(); <-served })
@@ -478,7 +478,7 @@ func (l *lockedBuffer) String() string {
 
 // child archives until it is killed.
 func child(t *testing.T) {
-	ctx := context.Background()
+	ctx := t.Context()
 	b, err := bus.Connect(ctx, bus.Config{URL: os.Getenv("ARCHIVE_BUS"), Name: "child"})
 	if err != nil {
 		t.Fatal(err)
@@ -491,7 +491,7 @@ func child(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Println("archiving")
+	fmt.Fprintln(os.Stdout, "archiving")
 	t.Fatal(svc.Run(ctx))
 }
 

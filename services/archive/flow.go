@@ -43,7 +43,7 @@ func (s *Service) flow(ctx context.Context, ev cloudevents.Event) error {
 		return err
 	}
 	for _, b := range blocks {
-		n := uint64(b.Rows) //nolint:gosec // a count
+		n := uint64(b.Rows)
 		row.Counters[b.Table+"_rows"] += n
 		row.Counters["rows"] += n
 		if b.Table == "flow" {

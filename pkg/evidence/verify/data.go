@@ -114,7 +114,7 @@ func (l *ledgerLog) earlier(r *Report, opt Options) {
 	if r.Kind != "data" {
 		return
 	}
-	found, _ := filepath.Glob(filepath.Join(r.Dir, "cases", "*", bundleFile)) //nolint:errcheck // the pattern is right
+	found, _ := filepath.Glob(filepath.Join(r.Dir, "cases", "*", bundleFile)) // the pattern is right
 	for _, path := range found {
 		var m manifest
 		b, err := readFile(path, maxManifest)
@@ -325,7 +325,7 @@ func (r *Report) capture(ctx context.Context, path, want string, opt Options) {
 type pool struct {
 	jobs chan func()
 	wg   sync.WaitGroup
-	ctx  context.Context //nolint:containedctx // lives as long as one check
+	ctx  context.Context // lives as long as one check
 }
 
 func (r *Report) pool(ctx context.Context) *pool {

@@ -87,7 +87,7 @@ func (l *ledgerLog) check(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		w := int(min(l.head.size-n*width, width)) //nolint:gosec // at most width
+		w := int(min(l.head.size-n*width, width))
 		bundlePath, path := tilePath("entries", n, w), tilePath("0", n, w)
 		bundle, okE := l.read(bundlePath, maxBundle)
 		tile, okT := l.read(path, maxTile)
@@ -111,7 +111,7 @@ func (l *ledgerLog) check(ctx context.Context) error {
 		for i := range w {
 			if entriesWhole {
 				entries.push(hashes[i])
-				l.compareKnown(&entries, n*width+uint64(i)+1) //nolint:gosec // not negative
+				l.compareKnown(&entries, n*width+uint64(i)+1)
 			}
 			if okE {
 				sub[0].push(hashes[i])
@@ -123,7 +123,7 @@ func (l *ledgerLog) check(ctx context.Context) error {
 					tiles.push(h)
 				}
 				if okE && h != hashes[i] && len(diffs) < maxMismatch {
-					diffs = append(diffs, mismatch{index: n*width + uint64(i), bundle: bundlePath, tile: path}) //nolint:gosec // not negative
+					diffs = append(diffs, mismatch{index: n*width + uint64(i), bundle: bundlePath, tile: path})
 				}
 			}
 		}
@@ -161,7 +161,7 @@ func (l *ledgerLog) check(ctx context.Context) error {
 
 // describe says what the entry at index claims now.
 func (l *ledgerLog) describe(index uint64) string {
-	i, ok := slices.BinarySearchFunc(l.leaves, index, func(x leaf, i uint64) int { return int(x.index) - int(i) }) //nolint:gosec // far below 2^63
+	i, ok := slices.BinarySearchFunc(l.leaves, index, func(x leaf, i uint64) int { return int(x.index) - int(i) })
 	if !ok {
 		return "it is not readable"
 	}
@@ -172,7 +172,7 @@ func (l *ledgerLog) describe(index uint64) string {
 func (l *ledgerLog) bundle(path string, b []byte, first uint64, w int) ([]hash, bool) {
 	hashes := make([]hash, 0, w)
 	for i := range w {
-		index := first + uint64(i) //nolint:gosec // not negative
+		index := first + uint64(i)
 		if len(b) < 2 || len(b) < 2+int(binary.BigEndian.Uint16(b)) {
 			l.problem("%s%s: ledger entry %d is cut short", l.label, path, index)
 			return hashes, false
@@ -216,7 +216,7 @@ func (l *ledgerLog) upper(row []hash) {
 				want = append(want, h[:]...)
 				a.push(h)
 			}
-			path := tilePath(strconv.Itoa(level), uint64(n), len(part)) //nolint:gosec // not negative
+			path := tilePath(strconv.Itoa(level), uint64(n), len(part))
 			if have, ok := l.read(path, maxTile); ok && !bytes.Equal(have, want) {
 				l.problem("%s%s was changed: it is not what the tiles below it give", l.label, path)
 			}
@@ -250,16 +250,16 @@ func (l *ledgerLog) extras() error {
 		n, err := strconv.ParseUint(strings.NewReplacer("x", "", "/", "").Replace(m[2])+m[3], 10, 64)
 		w := width
 		if m[4] != "" {
-			w, _ = strconv.Atoi(m[4]) //nolint:errcheck // digits
+			w, _ = strconv.Atoi(m[4]) // digits
 		}
-		level, _ := strconv.Atoi(m[1]) //nolint:errcheck // 0 for entries
+		level, _ := strconv.Atoi(m[1]) // 0 for entries
 		count := l.head.size >> (8 * level)
 		if err != nil || n > 1<<48 || tilePath(m[1], n, w) != rel {
 			l.problem("%s%s does not belong to a ledger", l.label, rel)
 			return nil
 		}
-		behind := count - min(count, n*width)        // hashes of this tile that the checkpoint covers
-		switch covered := int(min(behind, width)); { //nolint:gosec // at most width
+		behind := count - min(count, n*width) // hashes of this tile that the checkpoint covers
+		switch covered := int(min(behind, width)); {
 		case covered == w:
 		case covered < w && writing:
 			l.remark("%s%s lies behind the checkpoint: a process is writing the ledger now", l.label, rel)
@@ -282,7 +282,7 @@ func (l *ledgerLog) writing() bool {
 	if err != nil {
 		return false
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
-	_ = f.Close()                                                     //nolint:errcheck // drops the lock
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	_ = f.Close() // drops the lock
 	return errors.Is(err, syscall.EWOULDBLOCK)
 }

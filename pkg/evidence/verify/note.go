@@ -80,7 +80,7 @@ func openNote(msg []byte, k *key) (text string, others int, err error) {
 	}
 	text = string(msg[:split+1])
 	signed := false
-	for _, line := range strings.Split(string(msg[split+2:len(msg)-1]), "\n") {
+	for line := range strings.SplitSeq(string(msg[split+2:len(msg)-1]), "\n") {
 		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "— "), " ")
 		if !ok || !strings.HasPrefix(line, "— ") {
 			return text, others, fmt.Errorf("signature line %q is malformed", line)

@@ -194,7 +194,7 @@ func hashFile(ctx context.Context, path string) (string, uint64, error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", 0, err
 	}
-	return hex.EncodeToString(h.Sum(nil)), uint64(n), nil //nolint:gosec // a length
+	return hex.EncodeToString(h.Sum(nil)), uint64(n), nil
 }
 
 // contextReader stops reading when its context ends.

@@ -2,7 +2,6 @@ package verify_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -84,7 +83,7 @@ func build(t testing.TB, batches int) *fixture {
 	f.checkpoint = l.Checkpoint()
 	var list []evidence.Leaf
 	for i := range batches {
-		list = append(list, object(evidence.KindBatch, fmt.Sprintf("rec-%d", i), id, "", []byte(fmt.Sprintf("batch %d", i))))
+		list = append(list, object(evidence.KindBatch, fmt.Sprintf("rec-%d", i), id, "", fmt.Appendf(nil, "batch %d", i)))
 	}
 	seal(list...)
 	issued := model.ReportIssued{CaseID: "case-1", Run: "run-1", Dir: f.docs}
@@ -109,7 +108,7 @@ func build(t testing.TB, batches int) *fixture {
 
 func check(t testing.TB, dir string, opt verify.Options) *verify.Report {
 	t.Helper()
-	r, err := verify.Dir(context.Background(), dir, opt)
+	r, err := verify.Dir(t.Context(), dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
