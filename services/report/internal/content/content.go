@@ -94,6 +94,12 @@ type Host struct {
 	Traces     []string   `json:"traces"`
 }
 
+// Compromised says that an inside host shows signs of having been entered: it has a part
+// in a trace, and a detection above low severity names it.
+func (h Host) Compromised() bool {
+	return h.Internal && (h.Role == "victim" || h.Role == "pivot" || h.Role == "origin") && Rank(h.Severity) >= Rank(model.SeverityMedium)
+}
+
 // Moment is one entry of the chronology: an edge of a trace, or a detection that no edge
 // draws.
 type Moment struct {

@@ -85,7 +85,7 @@ func hit(r *Report) Paragraph {
 			weak = append(weak, h)
 		case h.Internal && h.Role != "target" && h.Role != "relay" && h.Role != "" && len(h.Detections) == 0:
 			used = append(used, h)
-		case h.Internal && (h.Role == "victim" || h.Role == "pivot" || h.Role == "origin"):
+		case h.Compromised():
 			entered = append(entered, h)
 		case h.Role == "target" && h.Internal:
 			looked = append(looked, h)

@@ -16,14 +16,17 @@ import (
 const (
 	maxNodes     = 40
 	maxPerColumn = 14
+	maxFan       = 8  // lines from one host up to which its scans are labelled
 	maxLabels    = 28 // with more edges their labels would cover each other
-	nodeW        = 178.0
+	nodeW        = 170.0
 	nodeH        = 48.0
-	columnGap    = 132.0
+	gapH         = 6.0 // room of a line that passes a column
+	columnGap    = 116.0
 	rowGap       = 20.0
 )
 
-// node is a host, or several that are drawn as one.
+// node is a host, or several that are drawn as one; without hosts it is a gap in a column
+// through which a line passes.
 type node struct {
 	hosts  []model.TraceHost
 	column int
@@ -38,6 +41,7 @@ type node struct {
 // line is an edge between nodes: all steps of one phase between them.
 type line struct {
 	from, to *node
+	via      []*node // gaps of the columns between, from left to right
 	phase    string
 	label    string
 	id       string // of the first step
@@ -56,12 +60,12 @@ func graph(t model.Trace) template.HTML {
 	}
 	nodes, of := arrange(t)
 	lines := connect(t, of)
-	place(nodes, lines)
+	nodes = place(nodes, lines)
 
 	columns, height := 0, 0.0
 	for _, n := range nodes {
 		columns = max(columns, n.column+1)
-		height = math.Max(height, n.y+nodeH)
+		height = math.Max(height, n.y+n.height)
 	}
 	width := float64(columns)*nodeW + float64(columns-1)*columnGap + 80
 	d := &drawing{}
@@ -78,10 +82,15 @@ func graph(t model.Trace) template.HTML {
 		d.add(`<a href="#%v"><path class="edge ph-%v%v" marker-end="url(#arrow-%v-%v)" d="%v"><title>%v</title></path></a>`, esc(l.id), phaseClass(l.phase), dash, t.TraceID, phaseClass(l.phase), l.path(), esc(l.title))
 	}
 	for _, n := range nodes {
-		d.node(n)
+		if len(n.hosts) > 0 {
+			d.node(n)
+		}
 	}
 	if len(lines) <= maxLabels {
 		for _, l := range lines {
+			if scan := l.phase == model.PhaseRecon || l.phase == model.PhaseDiscovery; scan && len(l.from.right) > maxFan {
+				continue // the colour says it
+			}
 			x, y := l.middle()
 			d.add(`<text class="label ph-%v" x="%v" y="%v" text-anchor="middle">%v</text>`, phaseClass(l.phase), x, y-4, esc(l.label))
 		}
@@ -122,7 +131,7 @@ func arrange(t model.Trace) ([]*node, map[netip.Addr]*node) {
 	for _, h := range hosts {
 		c := column[h.IP]
 		if len(nodes) < maxNodes && perColumn[c] < maxPerColumn {
-			n := &node{hosts: []model.TraceHost{h}, column: c}
+			n := &node{hosts: []model.TraceHost{h}, column: c, height: nodeH}
 			of[h.IP] = n
 			nodes = append(nodes, n)
 			perColumn[c]++
@@ -130,7 +139,7 @@ func arrange(t model.Trace) ([]*node, map[netip.Addr]*node) {
 		}
 		k := fmt.Sprint(c, h.Role, h.Internal)
 		if rest[k] == nil {
-			rest[k] = &node{column: c}
+			rest[k] = &node{column: c, height: nodeH}
 			nodes = append(nodes, rest[k])
 		}
 		rest[k].hosts = append(rest[k].hosts, h)
@@ -150,7 +159,7 @@ func importance(h model.TraceHost) int {
 // they are, those that were only touched beside who touched them, and the outside
 // addresses that were reported or sent to right.
 func columnsOf(t model.Trace) map[netip.Addr]int {
-	const most = 4
+	const most = 3
 	column := map[netip.Addr]int{}
 	role := map[netip.Addr]model.TraceHost{}
 	for _, h := range t.Hosts {
@@ -164,7 +173,7 @@ func columnsOf(t model.Trace) map[netip.Addr]int {
 	for range most { // edges are in time order; a few sweeps settle short chains
 		for _, e := range t.Edges {
 			to := role[e.RespIP]
-			if (e.Phase == model.PhaseExploit || e.Phase == model.PhaseTraversal) && to.Role != "origin" && e.OrigIP != e.RespIP {
+			if (e.Phase == model.PhaseExploit || e.Phase == model.PhaseTraversal || e.Phase == model.PhaseCredential) && to.Role != "origin" && e.OrigIP != e.RespIP {
 				column[e.RespIP] = min(most, max(column[e.RespIP], column[e.OrigIP]+1))
 			}
 		}
@@ -249,8 +258,17 @@ func shortPhase(phase string) string {
 }
 
 // place orders the nodes of each column so that lines cross little, and gives all of them
-// their coordinates.
-func place(nodes []*node, lines []*line) {
+// their coordinates. A line that passes columns gets a gap in each, so that it runs behind
+// no host; the gaps are returned with the nodes.
+func place(nodes []*node, lines []*line) []*node {
+	for _, l := range lines {
+		left, right := l.from.column, l.to.column
+		for c := min(left, right) + 1; c < max(left, right); c++ {
+			gap := &node{column: c, height: gapH}
+			l.via = append(l.via, gap)
+			nodes = append(nodes, gap)
+		}
+	}
 	columns := map[int][]*node{}
 	last := 0
 	for _, n := range nodes {
@@ -259,11 +277,17 @@ func place(nodes []*node, lines []*line) {
 		last = max(last, n.column)
 	}
 	near := map[*node][]*node{}
-	for _, l := range lines {
-		near[l.from] = append(near[l.from], l.to)
-		near[l.to] = append(near[l.to], l.from)
+	join := func(a, b *node) {
+		near[a] = append(near[a], b)
+		near[b] = append(near[b], a)
 	}
-	for sweep := range 4 {
+	for _, l := range lines {
+		stops := l.stops()
+		for i := range len(stops) - 1 {
+			join(stops[i], stops[i+1])
+		}
+	}
+	for sweep := range 8 {
 		for i := range last + 1 {
 			c := i
 			if sweep%2 == 1 {
@@ -288,41 +312,62 @@ func place(nodes []*node, lines []*line) {
 			}
 		}
 	}
-	most := 0
-	for _, list := range columns {
-		most = max(most, len(list))
-	}
-	total := float64(most)*(nodeH+rowGap) - rowGap
+	total := 0.0
+	heights := map[int]float64{}
 	for c, list := range columns {
-		gap := rowGap
-		own := float64(len(list))*(nodeH+gap) - gap
-		for row, n := range list {
-			n.x = 40 + float64(c)*(nodeW+columnGap)
-			n.y = 16 + (total-own)/2 + float64(row)*(nodeH+gap)
+		own := -rowGap
+		for _, n := range list {
+			own += n.height + rowGap
+		}
+		heights[c] = own
+		total = math.Max(total, own)
+	}
+	for c, list := range columns {
+		y := 16 + (total-heights[c])/2
+		for _, n := range list {
+			n.x, n.y = 40+float64(c)*(nodeW+columnGap), y
+			y += n.height + rowGap
 		}
 	}
 	for _, l := range lines {
-		if l.from.column < l.to.column {
+		switch {
+		case l.from.column < l.to.column:
 			l.from.right = append(l.from.right, l)
 			l.to.left = append(l.to.left, l)
-		} else {
+		case l.from.column == l.to.column:
 			l.from.left = append(l.from.left, l)
-			if l.from.column == l.to.column {
-				l.to.left = append(l.to.left, l)
-			} else {
-				l.to.right = append(l.to.right, l)
-			}
+			l.to.left = append(l.to.left, l)
+		default:
+			l.from.left = append(l.from.left, l)
+			l.to.right = append(l.to.right, l)
 		}
 	}
 	for _, n := range nodes {
 		n.spread(n.left, n.x)
 		n.spread(n.right, n.x+nodeW)
 	}
+	return nodes
+}
+
+// stops are the nodes along the line, from left to right.
+func (l *line) stops() []*node {
+	a, b := l.from, l.to
+	if a.column > b.column {
+		a, b = b, a
+	}
+	return append(append([]*node{a}, l.via...), b)
 }
 
 // spread gives the lines at one side of a node their ends, in the order of where they go.
 func (n *node) spread(side []*line, x float64) {
 	other := func(l *line) *node {
+		stops := l.stops()
+		if len(l.via) > 0 {
+			if stops[0] == n {
+				return stops[1]
+			}
+			return stops[len(stops)-2]
+		}
 		if l.from == n {
 			return l.to
 		}
@@ -355,20 +400,51 @@ func (l *line) bend() (c0, c1 float64) {
 }
 
 func (l *line) path() string {
-	c0, c1 := l.bend()
-	return fmt.Sprintf("M%s,%s C%s,%s %s,%s %s,%s", num(l.x0), num(l.y0), num(c0), num(l.y0), num(c1), num(l.y1), num(l.x1), num(l.y1))
+	if len(l.via) == 0 {
+		c0, c1 := l.bend()
+		return fmt.Sprintf("M%s,%s C%s,%s %s,%s %s,%s", num(l.x0), num(l.y0), num(c0), num(l.y0), num(c1), num(l.y1), num(l.x1), num(l.y1))
+	}
+	via := slices.Clone(l.via)
+	dir := 1.0
+	if l.from.column > l.to.column {
+		slices.Reverse(via)
+		dir = -1
+	}
+	x, y := l.x0, l.y0
+	path := fmt.Sprintf("M%s,%s", num(x), num(y))
+	curve := func(x1, y1 float64) {
+		b := dir * math.Abs(x1-x) * 0.5
+		path += fmt.Sprintf(" C%s,%s %s,%s %s,%s", num(x+b), num(y), num(x1-b), num(y1), num(x1), num(y1))
+		x, y = x1, y1
+	}
+	for _, n := range via {
+		near, far := n.x, n.x+nodeW
+		if dir < 0 {
+			near, far = far, near
+		}
+		curve(near, n.y+n.height/2)
+		path += fmt.Sprintf(" L%s,%s", num(far), num(y))
+		x = far
+	}
+	curve(l.x1, l.y1)
+	return path
 }
 
-// middle is the point of the curve where its label stands: nearer to the end where fewer
+// middle is the point of the curve where its label stands: in the gap of a column that it
+// passes, else nearer to the end where fewer
 // lines meet, so that the labels of a fan do not cover each other.
 func (l *line) middle() (x, y float64) {
+	if len(l.via) > 0 {
+		n := l.via[len(l.via)/2]
+		return n.x + nodeW/2, n.y + n.height/2
+	}
 	c0, c1 := l.bend()
 	t := 0.5
 	switch from, to := len(l.from.left)+len(l.from.right), len(l.to.left)+len(l.to.right); {
 	case from > to+1:
-		t = 0.7
+		t = 0.64
 	case to > from+1:
-		t = 0.3
+		t = 0.36
 	}
 	at := func(p0, p1, p2, p3 float64) float64 {
 		u := 1 - t

@@ -85,7 +85,7 @@ func HTML(r *content.Report) ([]byte, error) {
 		}
 	}
 	for _, h := range r.Hosts {
-		if h.Internal && (h.Role == "victim" || h.Role == "pivot" || h.Role == "origin") {
+		if h.Compromised() {
 			p.Compromised++
 		}
 	}
