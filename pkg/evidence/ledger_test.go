@@ -276,8 +276,12 @@ func TestConcurrentAppend(t *testing.T) {
 // every acknowledged leaf in place and nothing twice.
 func TestFaults(t *testing.T) {
 	full := syscall.ENOSPC
+	step := 1
+	if testing.Short() {
+		step = 4
+	}
 	for _, crash := range []bool{false, true} {
-		for at := 1; ; at++ {
+		for at := 1; ; at += step {
 			dir := t.TempDir()
 			n, armed := 0, true
 			opt := evidence.WithFault(evidence.Options{}, func(op, path string) error {
@@ -290,8 +294,8 @@ func TestFaults(t *testing.T) {
 			var acked []evidence.Leaf
 			l, err := evidence.Open(dir, opt)
 			if err == nil {
-				for i := 0; i < 600; i += 150 {
-					batch := leaves(i, i+150)
+				for i := 0; i < 300; i += 100 { // the third fills a tile
+					batch := leaves(i, i+100)
 					_, err = l.Append(t.Context(), batch)
 					if err != nil && !errors.Is(err, full) {
 						t.Fatalf("fault %d: %v", at, err)
@@ -319,7 +323,7 @@ func TestFaults(t *testing.T) {
 					t.Fatalf("crash %v, fault %d: acknowledged leaf %d lost: %v", crash, at, i, err)
 				}
 			}
-			if _, err := l.Append(t.Context(), leaves(0, 700)); err != nil {
+			if _, err := l.Append(t.Context(), leaves(0, 320)); err != nil {
 				t.Fatal(err)
 			}
 			ids := map[string]bool{}
