@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/nats-io/nats.go"
 
 	"github.com/tracer-framework/tracer/pkg/bus"
@@ -73,6 +74,18 @@ func Connect(ctx context.Context, log *slog.Logger, name string, c Common) (*Env
 		env.Close = func(context.Context) error { b.Close(); return st.Close() }
 	}
 	return env, nil
+}
+
+// Patient makes a handler wait for a store that is away: what it could not read or write for
+// that reason says nothing about the event, which is handled again until the store answers.
+func Patient(h bus.Handler) bus.Handler {
+	return func(ctx context.Context, ev cloudevents.Event) error {
+		err := h(ctx, ev)
+		if store.Passing(err) {
+			return bus.Retry(err)
+		}
+		return err
+	}
 }
 
 // Main runs one service as a process of its own until SIGTERM or SIGINT, and exits. cfg is

@@ -27,31 +27,37 @@ const outcome = `multiIf(proto != 'tcp', if(resp_pkts = 0, 0, 3),
 	conn_state IN ('S0', 'RSTOS0', 'SH') AND resp_pkts = 0 AND orig_bytes = 0 AND position(history, 'A') = 0, 0,
 	orig_bytes = 0 AND resp_bytes = 0 AND resp_pkts > 0, 2, 3)`
 
-// firsts is the first contact of each originator with each target; key names its columns.
+// firsts is the first contact of each originator with each target it was not given by DNS;
+// key names its columns. It takes the evidence ids twice.
 func firsts(key string) string {
 	return `SELECT ` + key + `, min((toUnixTimestamp64Micro(start), flow_id)) AS opened, max(toUnixTimestamp64Micro(end)) AS closed,
 		toUInt8(argMin(` + outcome + `, (start, flow_id))) AS result, count() AS flows, groupUniqArray(toString(evidence_id)) AS inputs
-	FROM flow WHERE evidence_id IN (?) AND ` + attempt + ` GROUP BY ` + key
+	FROM flow WHERE evidence_id IN (?) AND ` + attempt + ` AND (orig_ip, resp_ip) NOT IN (` + resolved + `) GROUP BY ` + key
 }
 
 // resolved is the addresses each originator was given by DNS.
 const resolved = `SELECT orig_ip, toIPv6OrDefault(a) FROM dns ARRAY JOIN answers AS a WHERE evidence_id IN (?) AND (isIPv4String(a) OR isIPv6String(a))`
 
 // contacts are the columns of a ScanGroup behind its key.
-const contacts = `arrayMap(x -> x.1, groupArraySorted(4096)(
-		(opened.1, toString(resp_ip), port, flows, result, (orig_ip, resp_ip) IN (` + resolved + `), opened.2)) AS c), arrayMap(x -> x.2, c), arrayMap(x -> x.3, c), arrayMap(x -> x.4, c), arrayMap(x -> x.5, c), arrayMap(x -> x.6, c), arrayMap(x -> x.7, c),
+const contacts = `arrayMap(x -> x.1, groupArraySorted(4096)((opened.1, toString(resp_ip), port, flows, result, opened.2)) AS c),
+	arrayMap(x -> x.2, c), arrayMap(x -> x.3, c), arrayMap(x -> x.4, c), arrayMap(x -> x.5, c), arrayMap(x -> x.6, c),
 	count(), sum(flows), min(opened.1), max(closed), arraySort(arrayDistinct(arrayFlatten(groupArray(inputs))))`
 
+// vain is the condition that at least so many contacts of a group came to nothing, and half
+// of all: busy clients need not be looked at closer.
+const vain = `countIf(result <= 2) >= ? AND 2 * countIf(result <= 2) >= count()`
+
 // HorizontalScans gives the first contacts of each originator with many hosts on one port
-// (ICMP: with one type of message), if at least least of them came to nothing.
+// (ICMP: with one type of message), if at least least of them, and half, came to nothing; of
+// ICMP whatever came of them.
 func (s *Store) HorizontalScans(ctx context.Context, evidenceIDs []string, least int) ([]ScanGroup, error) {
 	f := firsts("orig_ip, proto, if(proto LIKE 'icmp%', orig_port, resp_port) AS port, resp_ip")
 	query := `SELECT toString(orig_ip), '', toString(proto), port, ` + contacts + `
 FROM (` + f + `)
 WHERE (orig_ip, proto, port) IN (SELECT orig_ip, proto, port FROM (` + f + `)
-	GROUP BY orig_ip, proto, port HAVING countIf(result <= 2) >= ? OR proto LIKE 'icmp%' AND count() >= ?)
+	GROUP BY orig_ip, proto, port HAVING ` + vain + ` OR proto LIKE 'icmp%' AND count() >= ?)
 GROUP BY orig_ip, proto, port ORDER BY orig_ip, proto, port`
-	groups, err := s.scans(ctx, query, evidenceIDs, evidenceIDs, evidenceIDs, least, least)
+	groups, err := s.scans(ctx, query, evidenceIDs, evidenceIDs, evidenceIDs, evidenceIDs, least, least)
 	if err != nil {
 		return nil, fmt.Errorf("query horizontal scans: %w", err)
 	}
@@ -59,15 +65,15 @@ GROUP BY orig_ip, proto, port ORDER BY orig_ip, proto, port`
 }
 
 // VerticalScans gives the first contacts of each originator with many ports of one host, if
-// at least least of them came to nothing.
+// at least least of them, and half, came to nothing.
 func (s *Store) VerticalScans(ctx context.Context, evidenceIDs []string, least int) ([]ScanGroup, error) {
 	f := firsts("orig_ip, resp_ip, proto, resp_port AS port")
 	query := `SELECT toString(orig_ip), toString(resp_ip), toString(proto), toUInt16(0), ` + contacts + `
 FROM (` + f + `)
 WHERE (orig_ip, resp_ip, proto) IN (SELECT orig_ip, resp_ip, proto FROM (` + f + `)
-	WHERE proto IN ('tcp', 'udp') GROUP BY orig_ip, resp_ip, proto HAVING countIf(result <= 2) >= ?)
+	WHERE proto IN ('tcp', 'udp') GROUP BY orig_ip, resp_ip, proto HAVING ` + vain + `)
 GROUP BY orig_ip, resp_ip, proto ORDER BY orig_ip, resp_ip, proto`
-	groups, err := s.scans(ctx, query, evidenceIDs, evidenceIDs, evidenceIDs, least)
+	groups, err := s.scans(ctx, query, evidenceIDs, evidenceIDs, evidenceIDs, evidenceIDs, least)
 	if err != nil {
 		return nil, fmt.Errorf("query vertical scans: %w", err)
 	}
@@ -88,8 +94,8 @@ func (s *Store) scans(ctx context.Context, query string, args ...any) ([]ScanGro
 		var ips []string
 		var ports []uint16
 		var flows, ids []uint64
-		var results, known []uint8
-		if err := rows.Scan(&orig, &resp, &g.Proto, &g.Port, &at, &ips, &ports, &flows, &results, &known, &ids,
+		var results []uint8
+		if err := rows.Scan(&orig, &resp, &g.Proto, &g.Port, &at, &ips, &ports, &flows, &results, &ids,
 			&g.Targets, &g.FlowCount, &first, &last, &g.EvidenceIDs); err != nil {
 			rows.Close()
 			return nil, fmt.Errorf("read rows: %w", err)
@@ -100,7 +106,7 @@ func (s *Store) scans(ctx context.Context, query string, args ...any) ([]ScanGro
 		}
 		for i := range at {
 			g.Contacts = append(g.Contacts, Contact{
-				TS: model.Time(at[i]), IP: addr(ips[i]), Port: ports[i], Flows: flows[i], Outcome: results[i], Resolved: known[i] != 0,
+				TS: model.Time(at[i]), IP: addr(ips[i]), Port: ports[i], Flows: flows[i], Outcome: results[i],
 			})
 			if i < model.FlowsCap {
 				g.Flows = append(g.Flows, model.FlowID(ids[i]))
@@ -126,7 +132,7 @@ func (s *Store) reach(ctx context.Context, evidenceIDs []string, groups []ScanGr
 	for part := range slices.Chunk(slices.Compact(from), idsPerQuery) {
 		query := `SELECT toString(orig_ip), toString(proto), uniqExact(resp_ip) FROM (` + firsts("orig_ip, proto, resp_ip, resp_port") + `)
 WHERE result <= 1 AND orig_ip IN (?) GROUP BY orig_ip, proto`
-		rows, err := s.Conn().Query(ctx, query, evidenceIDs, addrTexts(part))
+		rows, err := s.Conn().Query(ctx, query, evidenceIDs, evidenceIDs, addrTexts(part))
 		if err != nil {
 			return fmt.Errorf("query reach of scanners: %w", err)
 		}
@@ -174,7 +180,7 @@ func (q *PairQuery) from() (sql string, arg any) {
 	}
 	return fmt.Sprintf(`(SELECT arrayFirstIndex(w -> toUnixTimestamp64Micro(start) >= w.1 AND toUnixTimestamp64Micro(start) <= w.2, [%s]) AS window,
 	%s AS name, flow_id, evidence_id, start, end, orig_ip, resp_ip, resp_port, proto, service, orig_bytes, resp_bytes, orig_ip_bytes
-	FROM flow WHERE evidence_id IN (?) AND start >= fromUnixTimestamp64Micro(%d, 'UTC') AND start <= fromUnixTimestamp64Micro(%d, 'UTC') AND window > 0)`,
+	FROM flow WHERE evidence_id IN (?) AND NOT has(tags, 'midstream') AND start >= fromUnixTimestamp64Micro(%d, 'UTC') AND start <= fromUnixTimestamp64Micro(%d, 'UTC') AND window > 0)`,
 		list.String(), name, first, last), q.EvidenceIDs
 }
 

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -108,4 +111,20 @@ func reason(err error) string {
 		return "the store does not answer in time"
 	}
 	return "the store cannot be reached"
+}
+
+// Passing reports whether err comes from a store that is away, overloaded or out of space:
+// the same request can succeed later. Errors of the caller's context do not pass.
+func Passing(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	var ex *clickhouse.Exception
+	var status *clickhouse.HTTPError
+	if errors.As(err, &ex) || errors.As(err, &status) {
+		return !lasting(err)
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

@@ -143,7 +143,7 @@ func (s *Service) Run(ctx context.Context) (err error) {
 	consume := func(durable string, h bus.Handler, workers int, result *error) {
 		wg.Go(func() {
 			defer cancel() // one that fails ends the other
-			*result = s.deps.Bus.Consume(ctx, durable, h, bus.ConsumeOptions{Workers: workers})
+			*result = s.deps.Bus.Consume(ctx, durable, service.Patient(h), bus.ConsumeOptions{Workers: workers})
 		})
 	}
 	var flows, events error

@@ -20,6 +20,7 @@ import (
 	"github.com/tracer-framework/tracer/pkg/bus"
 	"github.com/tracer-framework/tracer/pkg/event"
 	"github.com/tracer-framework/tracer/pkg/record"
+	"github.com/tracer-framework/tracer/pkg/service"
 	"github.com/tracer-framework/tracer/pkg/store"
 )
 
@@ -170,7 +171,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	wait.Go(func() {
 		defer cancel()
-		errs[1] = s.deps.Bus.Consume(ctx, "detect", s.treat, bus.ConsumeOptions{})
+		errs[1] = s.deps.Bus.Consume(ctx, "detect", service.Patient(s.treat), bus.ConsumeOptions{})
 	})
 	wait.Wait()
 	return errors.Join(errs...)

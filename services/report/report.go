@@ -146,7 +146,7 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) consume(ctx context.Context) error {
-	return s.deps.Bus.Consume(ctx, "report", s.handle, bus.ConsumeOptions{})
+	return s.deps.Bus.Consume(ctx, "report", service.Patient(s.handle), bus.ConsumeOptions{})
 }
 
 // caseIDForm is the form of a case id. It becomes the name of a folder, so nothing else

@@ -20,6 +20,7 @@ import (
 	"github.com/tracer-framework/tracer/pkg/bus"
 	"github.com/tracer-framework/tracer/pkg/event"
 	"github.com/tracer-framework/tracer/pkg/model"
+	"github.com/tracer-framework/tracer/pkg/service"
 	"github.com/tracer-framework/tracer/pkg/store"
 	"github.com/tracer-framework/tracer/services/tracemap/internal/chain"
 )
@@ -134,7 +135,7 @@ func (s *Service) Name() string { return "tracemap" }
 
 // Run maps each case that becomes detected, until ctx is done.
 func (s *Service) Run(ctx context.Context) error {
-	return s.deps.Bus.Consume(ctx, "tracemap", s.handle, bus.ConsumeOptions{})
+	return s.deps.Bus.Consume(ctx, "tracemap", service.Patient(s.handle), bus.ConsumeOptions{})
 }
 
 // handle maps a case. Doing it again publishes the same events under the same ids.

@@ -95,7 +95,7 @@ func (a *app) awaitSplit(ctx context.Context, env *service.Env, cs model.Case) e
 		case <-tick.C:
 		}
 		now, err := env.Store.Case(ctx, cs.CaseID, cs.Run)
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || store.Passing(err) {
 			continue
 		}
 		if err != nil {
@@ -105,6 +105,9 @@ func (a *app) awaitSplit(ctx context.Context, env *service.Env, cs model.Case) e
 			continue
 		}
 		docs, err := env.Store.EvidenceChildren(ctx, cs.CaseID)
+		if store.Passing(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -161,7 +161,7 @@ func (a *app) await(ctx context.Context, env *service.Env, cs model.Case, docs s
 			return fmt.Errorf("%s could not process a message: %s; see tracer dlq list --data %s", last.Durable, last.Reason, env.Data)
 		}
 		now, err := env.Store.Case(ctx, cs.CaseID, cs.Run)
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, store.ErrNotFound) || store.Passing(err) {
 			continue
 		}
 		if err != nil {
@@ -175,6 +175,9 @@ func (a *app) await(ctx context.Context, env *service.Env, cs model.Case, docs s
 			continue
 		}
 		sealed, err := documentsSealed(ctx, env, docs)
+		if store.Passing(err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}

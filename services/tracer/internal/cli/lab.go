@@ -52,7 +52,7 @@ func (a *app) lab() *cobra.Command {
 	}
 	score := &cobra.Command{
 		Use: "score LAB REPORT", Short: "Compare the findings of a report folder with the ground truth", Args: cobra.ExactArgs(2),
-		Long: "Compares detections.jsonl and traces.json of the folder REPORT with truth.json of the folder\nLAB. Exit status 1: a step of the intruder was missed, or benign traffic was accused.",
+		Long: "Compares detections.jsonl and traces.json of the folder REPORT with truth.json of the folder\nLAB. Exit status 1: a step of the intruder was missed, or benign traffic was accused with medium\nseverity or more.",
 		RunE: func(_ *cobra.Command, args []string) error {
 			t, err := lab.ReadTruth(args[0])
 			if err != nil {
@@ -66,7 +66,7 @@ func (a *app) lab() *cobra.Command {
 			if err := a.printf("%s", s.String()); err != nil {
 				return err
 			}
-			if s.Found < s.Expected || len(s.False) > 0 {
+			if s.Found < s.Expected || s.Grave > 0 {
 				return exitError{service.ExitFound}
 			}
 			return nil
