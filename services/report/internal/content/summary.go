@@ -363,9 +363,9 @@ func surety(r *Report) Paragraph {
 		}
 	}
 	if certain+possible > 0 {
-		text := fmt.Sprintf("The order in time is certain for %s.", allOf(certain, certain+possible))
+		text := fmt.Sprintf("Within the clock bounds set for the inputs, the order in time is certain for %s.", allOf(certain, certain+possible))
 		if possible > 0 {
-			text = fmt.Sprintf("The order in time is certain for %d of %s and possible for the others.", certain, plural(certain+possible, "step", "steps"))
+			text = fmt.Sprintf("Within the clock bounds set for the inputs, the order in time is certain for %d of %s and possible for the others.", certain, plural(certain+possible, "step", "steps"))
 		}
 		p.Statements = append(p.Statements, Statement{text, traceIDs})
 	}

@@ -116,9 +116,10 @@ func HTML(r *content.Report) ([]byte, error) {
 	l := labelsOf(r)
 	tmpl, err := template.New("page").Funcs(template.FuncMap{
 		"see": Visible, "when": content.When, "bytes": content.Bytes, "count": content.Count, "short": short, "rank": content.Rank,
-		"clock":    func(t model.Time) string { return strings.TrimSuffix(content.When(t), " UTC") },
-		"bytesInt": func(n int) string { return content.Bytes(uint64(max(0, n))) },
-		"label":    l.of, "query": query, "number": number, "parties": parties, "party": end, "since": since, "stop": stopText, "service": serviceName,
+		"clock":      func(t model.Time) string { return strings.TrimSuffix(content.When(t), " UTC") },
+		"sinceClock": func(h content.Host) string { return strings.Replace(since(h), " UTC", "", 1) },
+		"bytesInt":   func(n int) string { return content.Bytes(uint64(max(0, n))) },
+		"label":      l.of, "query": query, "number": number, "parties": parties, "party": end, "since": since, "stop": stopText, "service": serviceName,
 		"legacy":     func(d model.Detection) string { return legacyText(d.Technique, d.TechniqueLegacy) },
 		"more":       func(f []model.FlowID) bool { return len(f) > maxFlows },
 		"shown":      func() int { return maxFlows },
