@@ -397,7 +397,7 @@ func limitIDs(r *Report) []string {
 
 // lossWords mark counters that stand for something the evidence did not yield.
 var lossWords = []string{
-	"bad", "cut", "discard", "drop", "error", "evict", "gap", "incomplete", "invalid", "limit", "lost", "malformed", "missed", "overflow", "overlap",
+	"bad", "cut", "discard", "drop", "error", "evict", "gap", "incomplete", "invalid", "limit", "lost", "malformed", "missed", "overflow",
 	"panic", "timeout", "too_", "truncated", "unread", "unsupported", "unknown",
 }
 
