@@ -190,7 +190,7 @@ const name = `multiIf(tls_sni != '', lower(tls_sni), http_host != '', lower(repl
 const lasted = `(toUnixTimestamp64Micro(end) - toUnixTimestamp64Micro(start))`
 
 // members are the columns of a Pair behind its key.
-const members = `count() AS connections, 
+const members = `count(), 
 	arrayMap(x -> x.1, arraySort(groupArray(86400)((toUnixTimestamp64Micro(start), orig_ip_bytes, flow_id))) AS a), arrayMap(x -> x.2, a), arrayMap(x -> x.3, a),
 	sum(` + lasted + `), sum(orig_bytes), sum(resp_bytes), max(toUnixTimestamp64Micro(end)),
 	if(uniqExact(resp_ip) = 1, toString(any(resp_ip)), ''), if(uniqExact(proto) = 1, toString(any(proto)), ''), if(uniqExact(resp_port) = 1, any(resp_port), 0),
@@ -204,10 +204,11 @@ func (s *Store) NamedPairs(ctx context.Context, q PairQuery) ([]Pair, error) {
 	}
 	from, ids := q.from()
 	query := `SELECT window, toString(orig_ip), name, ` + members + `
-FROM ` + from + ` WHERE name != ''
-GROUP BY window, orig_ip, name HAVING uniqExact(toUnixTimestamp(start)) >= ? AND connections >= ? AND connections < ?
+FROM ` + from + ` WHERE name != '' AND (window, orig_ip, name) IN (
+	SELECT window, orig_ip, name FROM ` + from + ` WHERE name != '' GROUP BY window, orig_ip, name HAVING count() >= ? AND count() < ?)
+GROUP BY window, orig_ip, name HAVING uniqExact(toUnixTimestamp(start)) >= ?
 ORDER BY window, orig_ip, name`
-	return s.pairs(ctx, "named pairs", query, ids, q.Unique, q.Connections, q.Strobe)
+	return s.pairs(ctx, "named pairs", query, ids, ids, q.Connections, q.Strobe, q.Unique)
 }
 
 // AddressedPairs gives the pairs of addresses, sorted by window and address, without those
@@ -219,13 +220,15 @@ func (s *Store) AddressedPairs(ctx context.Context, q PairQuery) ([]Pair, error)
 	}
 	from, ids := q.from()
 	query := `SELECT window, toString(orig_ip), '', ` + members + `
-FROM ` + from + ` WHERE (window, orig_ip, resp_ip) NOT IN (
+FROM ` + from + ` WHERE (window, orig_ip, resp_ip) IN (
+	SELECT window, orig_ip, resp_ip FROM ` + from + ` GROUP BY window, orig_ip, resp_ip HAVING count() >= ? AND count() < ?)
+AND (window, orig_ip, resp_ip) NOT IN (
 	SELECT window, orig_ip, resp_ip FROM ` + from + ` WHERE (window, orig_ip, name) IN (
 		SELECT window, orig_ip, name FROM ` + from + ` WHERE name != '' GROUP BY window, orig_ip, name
 		HAVING uniqExact(toUnixTimestamp(start)) >= ? AND count() < ? OR sum(` + lasted + `) >= ?))
-GROUP BY window, orig_ip, resp_ip HAVING uniqExact(toUnixTimestamp(start)) >= ? AND connections >= ? AND connections < ?
+GROUP BY window, orig_ip, resp_ip HAVING uniqExact(toUnixTimestamp(start)) >= ?
 ORDER BY window, orig_ip, resp_ip`
-	return s.pairs(ctx, "addressed pairs", query, ids, ids, ids, q.Unique, q.Strobe, q.Long.Microseconds(), q.Unique, q.Connections, q.Strobe)
+	return s.pairs(ctx, "addressed pairs", query, ids, ids, q.Connections, q.Strobe, ids, ids, q.Unique, q.Strobe, q.Long.Microseconds(), q.Unique)
 }
 
 // Strobes gives the pairs of addresses with at least q.Strobe connections, sorted by window

@@ -27,17 +27,17 @@ const ContactsCap = 4096
 
 // Contact is the first contact of an originator with one target.
 type Contact struct {
-	TS       model.Time
-	IP       netip.Addr
-	Port     uint16
-	Flows    uint64 // flows to this target in all
-	Outcome  uint8
-	Resolved bool // the originator had been given this address by DNS
+	TS      model.Time
+	IP      netip.Addr
+	Port    uint16
+	Flows   uint64 // flows to this target in all
+	Outcome uint8
 }
 
 // ScanGroup is one originator's first contacts: with many hosts on one port (RespIP
 // invalid) or with many ports of one host (Port zero). TCP counts only flows opened by a
 // SYN of the originator, so that unsolicited answers (backscatter) never look like a scan.
+// Addresses the originator had been given by DNS are left out: it means to use those.
 type ScanGroup struct {
 	OrigIP   netip.Addr
 	RespIP   netip.Addr

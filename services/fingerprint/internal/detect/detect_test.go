@@ -157,11 +157,6 @@ var cases = map[string][]struct {
 		{"ping sweep, most silent", h(group("10.0.0.1", 8, "icmp", contacts(18, hosts(0), share(0.5, 3)))), model.SeverityMedium},
 		{"ping sweep, all alive", h(group("10.0.0.1", 8, "icmp", contacts(30, hosts(0), always(store.OutcomeUsed)))), model.SeverityMedium},
 		{"browser, 8 % of servers dead", h(group("10.0.0.1", 443, "tcp", contacts(300, hosts(443), share(0.08, 1)))), ""},
-		{"browser without working IPv6", h(with(group("10.0.0.1", 443, "tcp", contacts(60, hosts(443), always(store.OutcomeUnanswered))), func(g *store.ScanGroup) {
-			for i := range g.Contacts {
-				g.Contacts[i].Resolved = true
-			}
-		})), ""},
 		{"browser whose QUIC is filtered", h(group("10.0.0.1", 443, "udp", contacts(60, hosts(443), always(store.OutcomeUnanswered)))), ""},
 		{"snmp sweep", h(group("10.0.0.1", 161, "udp", contacts(60, hosts(161), share(0.9, 4)))), model.SeverityHigh},
 		{"resolver asking many servers", h(group("10.0.0.53", 53, "udp", contacts(400, hosts(53), share(0.1, 2)))), ""},

@@ -75,19 +75,15 @@ var verticalScan = Detector{
 	Detect: detectVertical,
 }
 
-// walk judges first contacts in time order: how many were probes, how many were judged at
-// all, and whether the walk crossed its upper bound.
-func walk(contacts []store.Contact, probe func(store.Contact) bool) (probes, judged []store.Contact, crossed bool) {
+// walk judges first contacts in time order: which were probes, and whether the walk crossed
+// its upper bound.
+func walk(contacts []store.Contact, probe func(store.Contact) bool) (probes []store.Contact, crossed bool) {
 	c := slices.Clone(contacts)
 	slices.SortFunc(c, func(a, b store.Contact) int {
 		return cmp.Or(cmp.Compare(a.TS, b.TS), a.IP.Compare(b.IP), cmp.Compare(a.Port, b.Port))
 	})
 	ratio := 1.0
 	for _, x := range c {
-		if x.Resolved { // a host asks for names it means to use
-			continue
-		}
-		judged = append(judged, x)
 		if probe(x) {
 			probes = append(probes, x)
 			ratio *= trwFail
@@ -97,7 +93,7 @@ func walk(contacts []store.Contact, probe func(store.Contact) bool) (probes, jud
 		ratio = min(ratio, trwUpper)
 		crossed = crossed || ratio >= trwUpper
 	}
-	return probes, judged, crossed
+	return probes, crossed
 }
 
 func isProbe(c store.Contact) bool {
@@ -116,8 +112,8 @@ type scanHit struct {
 }
 
 func judge(g store.ScanGroup) (scanHit, bool) {
-	probes, judged, crossed := walk(g.Contacts, isProbe)
-	h := scanHit{group: g, probes: probes, judged: len(judged)}
+	probes, crossed := walk(g.Contacts, isProbe)
+	h := scanHit{group: g, probes: probes, judged: len(g.Contacts)}
 	for _, p := range probes {
 		switch p.Outcome {
 		case store.OutcomeRefused:
@@ -192,7 +188,7 @@ func sweep(s Scope, g store.ScanGroup, h scanHit) bool {
 		if ip.Is6() {
 			bits = 64
 		}
-		if p, err := ip.Prefix(bits); err == nil && c.Flows <= emptyRepeats && !c.Resolved {
+		if p, err := ip.Prefix(bits); err == nil && c.Flows <= emptyRepeats {
 			near[p]++
 			if near[p] >= 3*s.ScanTargets {
 				return true
@@ -224,9 +220,7 @@ func horizontal(s Scope, hits []scanHit) model.Detection {
 	if icmp { // every echo request counts, answered or not
 		for _, h := range hits {
 			for _, c := range h.group.Contacts {
-				if !c.Resolved {
-					targets[c.IP] = true
-				}
+				targets[c.IP] = true
 			}
 		}
 	}

@@ -149,6 +149,7 @@ func NewEngine(internal func(netip.Addr) bool) (*Engine, error) {
 				return err == nil && p.Contains(a.Unmap()), nil
 			}),
 			function2("under", func(name, domain string) (bool, error) { return under(hostname(name), strings.ToLower(domain)), nil }),
+			function2("has_any", func(text, characters string) (bool, error) { return strings.ContainsAny(text, characters), nil }),
 			function1("is_ip", cel.BoolType, func(host string) ref.Val { return types.Bool(isAddress(host)) }),
 			function1("decoded", cel.StringType, func(s string) ref.Val { return types.String(decoded(s)) }),
 			function1("internal", cel.BoolType, func(ip string) ref.Val {

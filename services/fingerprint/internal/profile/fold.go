@@ -21,7 +21,7 @@ const GroupsCap = 50
 // Fold gathers matching rows into detections, one for each profile, originator and either
 // responder and port or, for DNS, domain. Rows may come in any order.
 type Fold struct {
-	set    *Set
+	on     map[string][]*Compiled // profiles by kind of row
 	groups map[foldKey]*group
 	Rows   uint64 // looked at
 	Errors uint64 // expressions that failed on a row
@@ -63,13 +63,17 @@ type group struct {
 
 // NewFold starts with the profiles of set.
 func NewFold(set *Set) *Fold {
-	return &Fold{set: set, groups: map[foldKey]*group{}}
+	f := &Fold{on: map[string][]*Compiled{}, groups: map[foldKey]*group{}}
+	for _, kind := range Kinds {
+		f.on[kind] = set.On(kind)
+	}
+	return f
 }
 
 // Add matches one row of the kind against every profile that looks at such rows.
 func (f *Fold) Add(kind string, rec *store.Record) {
 	f.Rows++
-	for _, p := range f.set.On(kind) {
+	for _, p := range f.on[kind] {
 		indicator, ok, err := p.Match(rec)
 		if err != nil {
 			f.Errors++

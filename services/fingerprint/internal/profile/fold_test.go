@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -122,5 +124,36 @@ func BenchmarkMatch(b *testing.B) {
 		if _, ok, err := c.Match(r); ok || err != nil {
 			b.Fatal(ok, err)
 		}
+	}
+}
+
+// BenchmarkShipped matches one ordinary HTTP request against the shipped HTTP profiles.
+func BenchmarkShipped(b *testing.B) {
+	e, err := NewEngine(func(ip netip.Addr) bool { return ip.IsPrivate() })
+	if err != nil {
+		b.Fatal(err)
+	}
+	files, err := filepath.Glob("../../profiles/*.yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all []*Compiled
+	for _, f := range files {
+		src, err := os.ReadFile(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, err := e.Parse(f, src, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	f := NewFold(NewSet(all...))
+	r := request(1, "203.0.113.1", "/index.html?id=1&name=some%20thing")
+	r.HTTP.UserAgent = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
+	b.ReportAllocs()
+	for b.Loop() {
+		f.Add("http", r)
 	}
 }
