@@ -157,12 +157,7 @@ func (s *Service) Name() string { return "fingerprint" }
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := s.startWatch(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("fingerprint: %w", err)
-	}
+	s.watch(ctx)
 	var wait sync.WaitGroup
 	errs := make([]error, 2)
 	wait.Go(func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,6 +14,24 @@ func (s *Service) inForce() *ProfileSet {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.force
+}
+
+// watch starts to follow the bucket of profiles; while the bus is away it waits.
+func (s *Service) watch(ctx context.Context) {
+	pause := 100 * time.Millisecond
+	for {
+		err := s.startWatch(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.deps.Log.Warn("waiting for the bus to read the profiles put into it", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(5*time.Second, 2*pause)
+	}
 }
 
 // startWatch reads the bucket of profiles and follows its changes until ctx is done.

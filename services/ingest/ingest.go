@@ -197,11 +197,18 @@ func (s *Service) input(ctx context.Context, done jetstream.KeyValue, in model.I
 	key := "done/" + in.EvidenceID
 	if entry, err := done.Get(ctx, key); err == nil {
 		var m marker
-		if json.Unmarshal(entry.Value(), &m) == nil && m.Digest == s.cfg.digest() {
-			s.deps.Log.Debug("capture was read before", "evidence_id", in.EvidenceID, "name", in.Name)
-			s.deps.Progress.add(in.Size, m.Packets, m.Flows)
-			return nil
+		if err := json.Unmarshal(entry.Value(), &m); err != nil {
+			return bus.Permanent(fmt.Errorf("marker of %s: %w", in.Name, err))
 		}
+		if m.Digest != s.cfg.digest() {
+			// The records are sealed; the same batches with other bytes would be a conflict.
+			s.deps.Log.Warn("capture was read before by another version or with other settings: its records are kept; use another data folder to read it anew",
+				"evidence_id", in.EvidenceID, "name", in.Name)
+		} else {
+			s.deps.Log.Debug("capture was read before", "evidence_id", in.EvidenceID, "name", in.Name)
+		}
+		s.deps.Progress.add(in.Size, m.Packets, m.Flows)
+		return nil
 	} else if !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fmt.Errorf("read marker: %w", err)
 	}

@@ -111,7 +111,7 @@ func (t *Table) Packet(p *decode.Packet) {
 	var f *Flow
 	if i != 0 {
 		f = t.at(i)
-		if f.deadline() <= t.now || key.Proto == decode.ProtoTCP && f.reuse(p) {
+		if f.deadline() <= p.TS || key.Proto == decode.ProtoTCP && f.reuse(p) {
 			t.end(i)
 			i = 0
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/tracer-framework/tracer/pkg/service"
 	"github.com/tracer-framework/tracer/pkg/store"
 	"github.com/tracer-framework/tracer/services/ingest"
+	"github.com/tracer-framework/tracer/services/report"
 	"github.com/tracer-framework/tracer/services/tracer"
 )
 
@@ -174,14 +175,7 @@ func (a *app) await(ctx context.Context, env *service.Env, cs model.Case, docs s
 		if stage != model.StageReported {
 			continue
 		}
-		sealed, err := documentsSealed(ctx, env, docs)
-		if store.Passing(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if sealed {
+		if sealed(docs, cs) {
 			return nil
 		}
 	}
@@ -192,34 +186,11 @@ func proof(name string) bool {
 	return name == evidence.BundleFile || name == evidence.SignatureFile
 }
 
-// documentsSealed reports whether the ledger holds every document of the folder.
-func documentsSealed(ctx context.Context, env *service.Env, docs string) (bool, error) {
-	var ids []string
-	entries, err := os.ReadDir(docs)
-	if err != nil {
-		return false, fmt.Errorf("read the report: %w", err)
-	}
-	for _, e := range entries {
-		if proof(e.Name()) {
-			continue
-		}
-		sum, err := fileSHA256(filepath.Join(docs, e.Name()))
-		if err != nil {
-			return false, err
-		}
-		ids = append(ids, sum)
-	}
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	held, err := env.Store.EvidenceByID(ctx, ids)
-	if err != nil {
-		return false, err
-	}
-	seen := map[string]bool{}
-	for _, e := range held {
-		seen[e.EvidenceID] = true
-	}
-	return len(seen) == len(ids), nil
+// sealed reports whether the proofs beside the documents are those of this run: the archive
+// writes them once the ledger holds every document.
+func sealed(docs string, cs model.Case) bool {
+	b, err := evidence.ReadBundle(docs)
+	return err == nil && b.Holds(evidence.KindReport, evidence.ReportID(cs.CaseID, cs.Run, report.FileJSON))
 }
 
 func exportFlows(ctx context.Context, env *service.Env, cs model.Case, path string) (err error) {
@@ -262,7 +233,7 @@ func copyDocuments(from, to string) error {
 // exportProofs writes evidence.json: every input, batch and document of the case with the
 // proof that the ledger holds it.
 func (a *app) exportProofs(ctx context.Context, data string, cs model.Case, out string) (err error) {
-	l, err := evidence.Open(filepath.Join(data, "ledger"), evidence.Options{})
+	l, err := evidence.Open(filepath.Join(data, "ledger"), evidence.Options{Key: a.config.Archive.Key})
 	if err != nil {
 		return fmt.Errorf("open the ledger: %w", err)
 	}
@@ -325,17 +296,4 @@ func (a *app) spoolStdin(args []string) ([]string, error) {
 	}
 	paths[i] = name
 	return paths, nil
-}
-
-func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("hash %s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
