@@ -76,6 +76,6 @@ check: $(LIBCHDB) bin/golangci-lint bin/gofumpt bin/deadcode ## format, vet, lin
 	$(GO) test -short -run 'TestArch' ./services/tracer
 
 .PHONY: tidy
-tidy: ## go mod tidy in every module, then sync the workspace
-	@for m in $(MODULES); do (cd $$m && $(GO) mod tidy) || exit 1; done
+tidy: ## the same versions in all modules, nothing unused
 	$(GO) work sync
+	@for m in $(MODULES); do (cd $$m && $(GO) mod tidy) || exit 1; done
