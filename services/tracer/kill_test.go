@@ -4,7 +4,10 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,4 +128,50 @@ func TestOutage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A full disk is waited out with a clear message: once there is room the work goes on, and the
+// documents are those of an undisturbed run.
+func TestOutageDisk(t *testing.T) {
+	want := reference(t)
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data).CombinedOutput(); err != nil {
+		t.Skipf("a small disk cannot be made here: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", data).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
+		}
+	})
+	out := filepath.Join(dir, "out")
+	p := start(t, nil, "investigate", "--data", data, "--out", out, captures(t))
+	said := regexp.MustCompile(`(?i)disk|no space|room`)
+	for deadline := time.Now().Add(60 * time.Second); !said.MatchString(p.stderr.String()); time.Sleep(100 * time.Millisecond) {
+		if p.ended() {
+			t.Fatalf("ended instead of waiting for room:\n%s", tail(p.stderr.String(), 3000))
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing said about the full disk:\n%s", tail(p.stderr.String(), 3000))
+		}
+	}
+	time.Sleep(2 * time.Second)
+	if p.ended() {
+		t.Fatalf("ended instead of waiting for room:\n%s", tail(p.stderr.String(), 3000))
+	}
+	if out, err := exec.Command("mount", "-o", "remount,size=1g", data).CombinedOutput(); err != nil {
+		t.Fatalf("make room: %v %s", err, out)
+	}
+	select {
+	case <-p.done:
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("does not go on although there is room:\n%s", tail(p.stderr.String(), 3000))
+	}
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		t.Fatalf("exit status %d:\n%s", code, tail(p.stderr.String(), 3000))
+	}
+	sameDocuments(t, "after a full disk", want, out)
 }
