@@ -253,8 +253,7 @@ func (c *consumption) handle(msg jetstream.Msg, beat time.Duration) {
 func (c *consumption) attempt(ctx context.Context, ev cloudevents.Event) error {
 	for wait := backoff(0); ; {
 		err := c.call(ctx, ev)
-		var retry retryError
-		if !errors.As(err, &retry) {
+		if _, ok := errors.AsType[retryError](err); !ok {
 			return err
 		}
 		if wait > 3 { // waiting shortly is everyday business

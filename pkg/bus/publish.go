@@ -226,8 +226,7 @@ func again(msg *nats.Msg) *nats.Msg {
 
 // hopeless says whether repeating a publish that failed so cannot help.
 func hopeless(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.Code < 500 && api.Code != 429 && api.Code != 408
 	}
 	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject) ||

@@ -103,8 +103,10 @@ func (w *world) benchConversation(t int64, r *random, a, b, resolver *host, chai
 		for range r.span(1, 4) {
 			n := r.size(3200, 1.1, 100)
 			w.body = r.append(w.body[:0], n)
-			c.http(httpRequest{method: "GET", host: b.name, path: "/" + r.text(12, wordSet), agent: a.browser.agent, headers: browserHeaders(r, ""),
-				status: "200 OK", kind: "image/webp", server: "nginx", answer: w.body})
+			c.http(httpRequest{
+				method: "GET", host: b.name, path: "/" + r.text(12, wordSet), agent: a.browser.agent, headers: browserHeaders(r, ""),
+				status: "200 OK", kind: "image/webp", server: "nginx", answer: w.body,
+			})
 			c.pause(r.think(60*time.Millisecond, 0.8))
 		}
 		c.fin(orig)
@@ -171,8 +173,10 @@ func benchSmall(c *capture, _ int64) error {
 		x := r.u64()
 		*o = open{sport: uint16(1024 + x%64000), seq: uint32(x >> 16), id: uint16(x >> 48), name: int(x>>40) & 511, kind: int(x>>20) % 100 / 60}
 		client, server := uint32(x>>8)&0xffff, uint32(x>>24)&0x3ff
-		o.h = header{srcMAC: near, dstMAC: far, ttl: 63, id: uint16(x >> 32), proto: protoUDP,
-			src: netip.AddrFrom4([4]byte{10, 64, byte(client >> 8), byte(client)}), dst: netip.AddrFrom4([4]byte{198, 18, 0, byte(server % 8)})}
+		o.h = header{
+			srcMAC: near, dstMAC: far, ttl: 63, id: uint16(x >> 32), proto: protoUDP,
+			src: netip.AddrFrom4([4]byte{10, 64, byte(client >> 8), byte(client)}), dst: netip.AddrFrom4([4]byte{198, 18, 0, byte(server % 8)}),
+		}
 		o.answered = true
 		if o.kind == 0 {
 			message = appendQuery(message[:0], o.id, typeA, names[o.name], true, false)

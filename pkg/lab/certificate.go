@@ -70,7 +70,7 @@ func (i *issuer) newRSAKey() repeatable {
 			b[0] |= 0xc0
 			b[127] |= 1
 			p := new(big.Int).SetBytes(b)
-			for k := 0; k < 256; k++ {
+			for range 256 {
 				if new(big.Int).GCD(nil, nil, new(big.Int).Sub(p, one), e).Cmp(one) == 0 && p.ProbablyPrime(4) {
 					return p
 				}

@@ -256,7 +256,7 @@ func (c *conversation) send(dir int, data []byte) {
 			lost, hidden = c.r.intn(n), c.r.chance(0.5)
 		}
 		var repair []byte
-		for i := 0; i < n; i++ {
+		for i := range n {
 			part := data[:min(size, len(data))]
 			data = data[len(part):]
 			flags := uint8(tcpACK)

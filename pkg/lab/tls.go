@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
@@ -166,12 +167,7 @@ func (c *client) clientHello(r *random, s *tlsSession) []byte {
 }
 
 func contains(list []uint16, v uint16) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, v)
 }
 
 // shareSize is the length of a key share of the group.

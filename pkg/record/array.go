@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tracer-framework/tracer/pkg/model"
 )
@@ -197,17 +198,18 @@ func (c *tuple) Reset() {
 }
 
 func (c *tuple) Type() string {
-	s := c.kind + "("
+	var s strings.Builder
+	s.WriteString(c.kind + "(")
 	for i, f := range c.fields {
 		if i > 0 {
-			s += ", "
+			s.WriteString(", ")
 		}
 		if f.name != "" {
-			s += f.name + " "
+			s.WriteString(f.name + " ")
 		}
-		s += f.col.Type()
+		s.WriteString(f.col.Type())
 	}
-	return s + ")"
+	return s.String() + ")"
 }
 
 func (c *tuple) prefix(dst []byte) []byte {

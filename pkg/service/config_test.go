@@ -24,7 +24,7 @@ func TestLoadConfig(t *testing.T) {
 		{"good", "data: /var/lib/tracer\nbus:\n  url: nats://a:4222\ningest:\n  workers: 3\n", ""},
 		{"section of a service that does not run here", "report:\n  anything: goes\n", ""},
 		{"unknown key", "data: x\nbuss:\n  url: y\n", `line 2: unknown key "buss"`},
-		{"unknown key inside", "bus:\n  adress: y\n", `unknown field "adress"`},
+		{"unknown key inside", "bus:\n  address: y\n", `unknown field "address"`},
 		{"unknown key in a section", "ingest:\n  worker: 3\n", `unknown field "worker"`},
 		{"wrong type", "ingest:\n  workers: many\n", "cannot unmarshal string"},
 		{"not a map", "- a\n- b\n", "expected key: value pairs"},

@@ -50,3 +50,12 @@ type Client struct {
 
 // ClientsCap bounds the clients counted for a service: beyond it, popular is popular.
 const ClientsCap = 64
+
+// DomainExchange is what one host asked one server about the names under a domain. Times,
+// flows and bytes are those of these queries and their answers alone.
+type DomainExchange struct {
+	Exchange
+	Queries      uint64
+	ServerUnder  uint64 // queries under the domain that the server got from anybody
+	ServerOthers uint64 // queries about anything else that it got from anybody
+}

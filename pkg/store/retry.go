@@ -47,13 +47,11 @@ var diskFull = regexp.MustCompile(`(?i)no space left on device|not enough (free 
 
 // lasting reports whether sending the same again cannot succeed.
 func lasting(err error) bool {
-	var ex *clickhouse.Exception
-	if errors.As(err, &ex) {
+	if ex, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		_, waits := passing[ex.Code]
 		return !waits && !diskFull.MatchString(ex.Message)
 	}
-	var status *clickhouse.HTTPError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*clickhouse.HTTPError](err); ok {
 		return status.StatusCode < 500 && status.StatusCode != http.StatusTooManyRequests
 	}
 	return false // the network

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -92,9 +93,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 	}
 	extra := clickhouse.Settings{}
-	for name, value := range settings {
-		extra[name] = value
-	}
+	maps.Copy(extra, settings)
 	if cfg.Cluster != "" {
 		extra["distributed_foreground_insert"] = 1 // answer when the shards have the rows
 	}

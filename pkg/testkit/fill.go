@@ -45,7 +45,7 @@ func FilledBatch() *record.Batch {
 }
 
 func fill(v reflect.Value, n *int) {
-	if p, ok := v.Addr().Interface().(*netip.Addr); ok {
+	if p, ok := reflect.TypeAssert[*netip.Addr](v.Addr()); ok {
 		*n++
 		if *n%2 == 0 {
 			*p = netip.AddrFrom4([4]byte{10, 0, byte(*n >> 8), byte(*n)})
@@ -56,8 +56,8 @@ func fill(v reflect.Value, n *int) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i), n)
+		for _, field := range v.Fields() {
+			fill(field, n)
 		}
 	case reflect.Slice:
 		*n++

@@ -150,10 +150,16 @@ func compareConn(got, want []connRow, fields, equal *int) []string {
 		g := l[0]
 		byTuple[w.tuple] = l[1:]
 		for _, c := range []struct{ name, got, want string }{
-			{"state", g.state, w.state}, {"history", g.history, w.history}, {"service", g.service, w.service},
-			{"orig_bytes", g.origBytes, w.origBytes}, {"resp_bytes", g.respBytes, w.respBytes}, {"missed_bytes", g.missed, w.missed},
-			{"orig_pkts", g.origPkts, w.origPkts}, {"resp_pkts", g.respPkts, w.respPkts},
-			{"orig_ip_bytes", g.origIP, w.origIP}, {"resp_ip_bytes", g.respIP, w.respIP},
+			{"state", g.state, w.state},
+			{"history", g.history, w.history},
+			{"service", g.service, w.service},
+			{"orig_bytes", g.origBytes, w.origBytes},
+			{"resp_bytes", g.respBytes, w.respBytes},
+			{"missed_bytes", g.missed, w.missed},
+			{"orig_pkts", g.origPkts, w.origPkts},
+			{"resp_pkts", g.respPkts, w.respPkts},
+			{"orig_ip_bytes", g.origIP, w.origIP},
+			{"resp_ip_bytes", g.respIP, w.respIP},
 		} {
 			if c.want == "*" {
 				continue
@@ -238,7 +244,7 @@ func readConnLog(t *testing.T, path string) []connRow {
 			row.service = "*"
 		} else {
 			var ours []string
-			for _, s := range strings.Split(service, ",") {
+			for s := range strings.SplitSeq(service, ",") {
 				if o := zeekServices[s]; o != "" {
 					ours = append(ours, o)
 				}

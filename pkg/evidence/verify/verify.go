@@ -233,8 +233,7 @@ func walk(dir string, f func(rel, path string, entry fs.DirEntry) error) error {
 
 // reason is an error of the file system without the path, which the sentence names already.
 func reason(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

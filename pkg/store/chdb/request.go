@@ -382,8 +382,7 @@ func badRequest(text string) *exception {
 
 // answer turns an error of the engine into a response and returns any other as it is.
 func answer(req *http.Request, err error) (*http.Response, error) {
-	var ex *exception
-	if errors.As(err, &ex) {
+	if ex, ok := errors.AsType[*exception](err); ok {
 		return failure(req, ex), nil
 	}
 	return nil, err

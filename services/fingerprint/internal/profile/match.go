@@ -114,14 +114,14 @@ func (c *Compiled) indicator(a row) string {
 		}
 		names := indicatorFields[c.On][l.kind]
 		if l.kind == "url" || l.kind == "user_agent" {
-			text := ""
+			var text strings.Builder
 			for _, n := range names {
 				v, _ := a.ResolveName(n)
 				s, _ := v.(string)
-				text += strings.ToLower(s)
+				text.WriteString(strings.ToLower(s))
 			}
 			for _, p := range c.parts {
-				if p.kind == l.kind && strings.Contains(text, p.text) {
+				if p.kind == l.kind && strings.Contains(text.String(), p.text) {
 					return p.kind + " " + p.text
 				}
 			}

@@ -75,8 +75,17 @@ func (in *Indicators) lists() []struct {
 		kind   string
 		values *[]string
 	}{
-		{"ip", &in.IP}, {"cidr", &in.CIDR}, {"domain", &in.Domain}, {"url", &in.URL}, {"ja3", &in.JA3}, {"ja3s", &in.JA3S}, {"ja4", &in.JA4},
-		{"hassh", &in.HASSH}, {"cert_sha256", &in.CertSHA256}, {"cert_sha1", &in.CertSHA1}, {"user_agent", &in.UserAgent},
+		{"ip", &in.IP},
+		{"cidr", &in.CIDR},
+		{"domain", &in.Domain},
+		{"url", &in.URL},
+		{"ja3", &in.JA3},
+		{"ja3s", &in.JA3S},
+		{"ja4", &in.JA4},
+		{"hassh", &in.HASSH},
+		{"cert_sha256", &in.CertSHA256},
+		{"cert_sha1", &in.CertSHA1},
+		{"user_agent", &in.UserAgent},
 	}
 }
 
@@ -192,7 +201,8 @@ func (in *Indicators) read(raw []byte) error {
 		i := slices.IndexFunc(lists, func(l struct {
 			kind   string
 			values *[]string
-		}) bool {
+		},
+		) bool {
 			return l.kind == fields[0]
 		})
 		if i < 0 || len(fields) < 2 {

@@ -65,17 +65,17 @@ func matchRequestLine(b []byte) Verdict {
 	if i == 0 || b[i] != ' ' || b[0] < 'A' || b[0] > 'Z' && b[0] < 'a' {
 		return No
 	}
-	end := bytes.IndexByte(b, '\n')
+	before, _, ok := bytes.Cut(b, []byte{'\n'})
 	line := b[:]
-	if end >= 0 {
-		line = bytes.TrimRight(b[:end], "\r ")
+	if ok {
+		line = bytes.TrimRight(before, "\r ")
 	}
 	for _, ch := range line {
 		if ch < 0x20 && ch != '\t' && ch != '\r' {
 			return No
 		}
 	}
-	if end < 0 {
+	if !ok {
 		if len(b) >= httpSure && httpMethods[string(b[:i])] {
 			return Yes
 		}
@@ -219,10 +219,7 @@ func (a *httpAnalyzer) read(ts model.Time, kind int, data []byte) bool {
 	for len(data) > 0 {
 		switch d.state {
 		case httpBody, httpChunk:
-			n := uint64(len(data))
-			if n > d.left {
-				n = d.left
-			}
+			n := min(uint64(len(data)), d.left)
 			a.content(kind, data[:n], n)
 			d.left -= n
 			data = data[n:]

@@ -106,12 +106,12 @@ func (a *sshAnalyzer) Data(ts model.Time, fromOrig bool, data []byte) bool {
 // line takes bytes up to the identification, "SSH-protoversion-softwareversion comments"
 // (RFC 4253 section 4.2), passing over the lines a server may send before it.
 func (a *sshAnalyzer) line(d *sshStream, data []byte) (rest []byte) {
-	i := bytes.IndexByte(data, '\n')
-	if i < 0 {
+	before, after, ok := bytes.Cut(data, []byte{'\n'})
+	if !ok {
 		d.buf, _ = appendCapped(d.buf, data, sshMaxLine)
 		return nil
 	}
-	line := data[:i]
+	line := before
 	if len(d.buf) > 0 {
 		d.buf, _ = appendCapped(d.buf, line, sshMaxLine)
 		line = d.buf
@@ -126,7 +126,7 @@ func (a *sshAnalyzer) line(d *sshStream, data []byte) (rest []byte) {
 		d.done = true
 	}
 	d.buf = d.buf[:0]
-	return data[i+1:]
+	return after
 }
 
 // packet takes bytes of binary packets (RFC 4253 section 6): length, padding length,

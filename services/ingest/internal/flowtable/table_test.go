@@ -123,11 +123,13 @@ func TestConnections(t *testing.T) {
 		},
 		{"attempt", []send{{0, 9000, 80, "S", 99, 0, "", false, 0}}, "end 1 0.0.35.40:9000>80 S0 S 0/0 1+0", ""},
 		{
-			"attempt again after six seconds", []send{{0, 9000, 80, "S", 99, 0, "", false, 0}, {6 * second, 9000, 80, "S", 99, 0, "", false, 0}},
+			"attempt again after six seconds",
+			[]send{{0, 9000, 80, "S", 99, 0, "", false, 0}, {6 * second, 9000, 80, "S", 99, 0, "", false, 0}},
 			"end 1 0.0.35.40:9000>80 S0 S 0/0 1+0|end 2 0.0.35.40:9000>80 S0 S 0/0 1+0", "",
 		},
 		{
-			"rejected", []send{{0, 9000, 80, "S", 99, 0, "", false, 0}, {1, 80, 9000, "RA", 0, 100, "", false, 0}},
+			"rejected",
+			[]send{{0, 9000, 80, "S", 99, 0, "", false, 0}, {1, 80, 9000, "RA", 0, 100, "", false, 0}},
 			"end 1 0.0.35.40:9000>80 REJ Sr 0/0 1+1", "",
 		},
 		{
@@ -135,13 +137,19 @@ func TestConnections(t *testing.T) {
 			"end 1 0.0.35.40:9000>80 RSTO ShAR 0/0 3+1", "",
 		},
 		{
-			"joined in the middle, from the server", []send{{0, 80, 9000, "A", 500, 100, "world", false, 0}, {1, 9000, 80, "A", 100, 505, "", false, 0}},
+			"joined in the middle, from the server",
+			[]send{{0, 80, 9000, "A", 500, 100, "world", false, 0}, {1, 9000, 80, "A", 100, 505, "", false, 0}},
 			"end 1 0.0.35.40:9000>80 OTH ^dA 0/5 1+1", "<world",
 		},
 		{
-			"sequence numbers wrap around", []send{
-				{0, 9000, 80, "S", 0xfffffffd, 0, "", false, 0}, {1, 80, 9000, "SA", 10, 0xfffffffe, "", false, 0}, {2, 9000, 80, "A", 0xfffffffe, 11, "", false, 0},
-				{3, 9000, 80, "A", 0xfffffffe, 11, "hello", false, 0}, {4, 80, 9000, "A", 11, 3, "", false, 0}, {5, 9000, 80, "A", 3, 11, "there", false, 0},
+			"sequence numbers wrap around",
+			[]send{
+				{0, 9000, 80, "S", 0xfffffffd, 0, "", false, 0},
+				{1, 80, 9000, "SA", 10, 0xfffffffe, "", false, 0},
+				{2, 9000, 80, "A", 0xfffffffe, 11, "", false, 0},
+				{3, 9000, 80, "A", 0xfffffffe, 11, "hello", false, 0},
+				{4, 80, 9000, "A", 11, 3, "", false, 0},
+				{5, 9000, 80, "A", 3, 11, "there", false, 0},
 			},
 			"end 1 0.0.35.40:9000>80 S1 ShADa 10/0 4+2", ">hello>there",
 		},
@@ -151,11 +159,13 @@ func TestConnections(t *testing.T) {
 			"end 1 0.0.35.40:9000>80 SF ShAFf 0/0 4+2|end 7 0.0.35.40:9000>80 S0 S 0/0 1+0", "",
 		},
 		{
-			"silence", []send{{0, 9000, 53, "", 0, 0, "q", true, 0}, {61 * second, 9000, 53, "", 0, 0, "q", true, 0}},
+			"silence",
+			[]send{{0, 9000, 53, "", 0, 0, "q", true, 0}, {61 * second, 9000, 53, "", 0, 0, "q", true, 0}},
 			"end 1 0.0.35.40:9000>53 S0 D 1/0 1+0|end 2 0.0.35.40:9000>53 S0 D 1/0 1+0", ">q>q",
 		},
 		{
-			"answer first", []send{{0, 53, 9000, "", 0, 0, "a", true, 0}, {1, 9000, 53, "", 0, 0, "q", true, 0}},
+			"answer first",
+			[]send{{0, 53, 9000, "", 0, 0, "a", true, 0}, {1, 9000, 53, "", 0, 0, "q", true, 0}},
 			"end 1 0.0.35.40:9000>53 SF ^dD 1/1 1+1", "<a>q",
 		},
 	} {

@@ -180,10 +180,9 @@ func (fd *feed) peek(n int) []byte {
 			fd.fill(b)
 		}
 		rest := fd.cur.buf[fd.pos:fd.cur.end]
-		at := maxRecord - len(rest)
-		if at < 0 { // more than one block is wanted: cannot be, n is bounded
-			at = 0
-		}
+		at := max(maxRecord-len(rest),
+			// more than one block is wanted: cannot be, n is bounded
+			0)
 		copy(b.buf[at:], rest)
 		fd.cur.Release()
 		fd.cur, fd.pos = b, at
