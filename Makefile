@@ -60,7 +60,7 @@ bench: build ## packets/s, flows/s, CPU and memory of each stage and end to end
 fuzz: ## every fuzz target for FUZZTIME
 	@for d in $$(grep -rlE 'func Fuzz' --include=*_test.go pkg schemas services | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -hoE 'func Fuzz[A-Za-z0-9_]*' $$d/*_test.go | cut -d' ' -f2); do \
-	    echo "== $$d $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$d || exit 1; \
+	    echo "== $$d $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$$d || exit 1; \
 	  done; done
 
 bin/golangci-lint bin/gofumpt bin/deadcode:

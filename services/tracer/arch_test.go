@@ -59,8 +59,8 @@ func workspace(t *testing.T) []pkg {
 	}
 }
 
-// service gives the service an import path belongs to, "" for none.
-func service(path string) string {
+// serviceOf gives the service an import path belongs to, "" for none.
+func serviceOf(path string) string {
 	rest, ok := strings.CutPrefix(path, module+"services/")
 	if !ok {
 		return ""
@@ -93,12 +93,12 @@ func pkgOf(path string) string {
 
 func TestArchImports(t *testing.T) {
 	for _, p := range workspace(t) {
-		from, fromPkg := service(p.ImportPath), pkgOf(p.ImportPath)
+		from, fromPkg := serviceOf(p.ImportPath), pkgOf(p.ImportPath)
 		if fromPkg != "" && !slices.Contains(packages, fromPkg) {
 			t.Errorf("%s: pkg/%s is not in the list of shared packages: is it imported by two services, and does it hide a decision?", p.ImportPath, fromPkg)
 		}
 		for _, imp := range p.Imports {
-			to := service(imp)
+			to := serviceOf(imp)
 			if to != "" && from == "" {
 				t.Errorf("%s imports %s: pkg and schemas never import a service", p.ImportPath, imp)
 			}
