@@ -55,6 +55,44 @@ func tracedStore(t *testing.T) *store.Store {
 	return s
 }
 
+func TestDomainExchanges(t *testing.T) {
+	s := testkit.Store(t)
+	const t0 = model.Time(1_790_000_000_000_000)
+	b := record.NewBatch()
+	ask := func(id uint64, n uint32, evidence string, at model.Time, from, to, query string) {
+		b.DNS.Append(&model.DNS{
+			Endpoints: model.Endpoints{FlowID: model.FlowID(id), EvidenceID: evidence, TS: at, N: n, OrigIP: traceIP(from), RespIP: traceIP(to), RespPort: 53, Proto: "udp"},
+			Query:     query, Queried: true, RequestBytes: 100, ResponseBytes: 300,
+		})
+	}
+	for i := range uint32(250) { // one long flow to the resolver, one flow each from there on
+		ask(1, i, traced, t0+model.Time(i), "10.0.0.5", "10.0.0.1", fmt.Sprintf("x%d.evil.example", i))
+		ask(1000+uint64(i), 0, traced, t0+model.Time(i)+5, "10.0.0.1", "203.0.113.53", fmt.Sprintf("x%d.evil.example", i))
+	}
+	ask(2, 0, traced, t0-9, "10.0.0.5", "10.0.0.1", "www.example.org")
+	ask(3, 0, traced, t0-8, "10.0.0.1", "203.0.113.53", "notevil.example")
+	ask(4, 0, "other", t0, "10.0.0.5", "10.0.0.1", "y.evil.example")
+	if err := s.Insert(t.Context(), "domains", b); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.DomainExchanges(t.Context(), []string{traced}, []string{"evil.example", "never.example"})
+	if err != nil || len(got) != 1 {
+		t.Fatal(got, err)
+	}
+	var lines []string
+	for _, x := range got["evil.example"] {
+		lines = append(lines, fmt.Sprintf("%s>%s:%d %s %s flows=%d queries=%d out=%d in=%d listed=%d first=%d from %d to %d server=%d/%d", x.OrigIP, x.RespIP, x.RespPort, x.Proto, x.Service,
+			x.FlowCount, x.Queries, x.OrigBytes, x.RespBytes, len(x.Flows), x.Flows[0].FlowID, x.Start-t0, x.End-t0, x.ServerUnder, x.ServerOthers))
+	}
+	want := []string{
+		"10.0.0.1>203.0.113.53:53 udp dns flows=250 queries=250 out=25000 in=75000 listed=200 first=1000 from 5 to 254 server=250/1",
+		"10.0.0.5>10.0.0.1:53 udp dns flows=1 queries=250 out=25000 in=75000 listed=1 first=1 from 0 to 249 server=250/1",
+	}
+	if !reflect.DeepEqual(lines, want) {
+		t.Errorf("got  %q\nwant %q", lines, want)
+	}
+}
+
 func TestExchanges(t *testing.T) {
 	s := tracedStore(t)
 	q := store.ExchangeQuery{

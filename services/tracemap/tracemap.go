@@ -233,7 +233,11 @@ func Map(ctx context.Context, st *store.Store, cfg Config, c model.Case, dets []
 	if len(spans) > 0 {
 		begin = spans[0].First
 	}
-	m := chain.New(cfg.limits(), c.CaseID, c.Run, begin, dets, flows)
+	domains, err := st.DomainExchanges(ctx, evidence, chain.TunnelDomains(dets))
+	if err != nil {
+		return nil, err
+	}
+	m := chain.New(cfg.limits(), c.CaseID, c.Run, begin, dets, flows, domains)
 	for {
 		hosts := m.Frontier()
 		if len(hosts) == 0 {

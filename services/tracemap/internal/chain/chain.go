@@ -53,6 +53,7 @@ type Map struct {
 	probes     map[model.FlowID]bool        // flows that scans are made of
 	probed     map[[2]netip.Addr]model.Time // who probed whom, and when first
 	claimed    map[model.FlowID]edgeKey     // flows of other detections, and their edge
+	fetched    map[[2]netip.Addr]model.Time // which inside host fetched what attacked it, from whom, and when first
 }
 
 // suspect is a host that a detection or an accepted edge makes suspicious.
@@ -92,14 +93,17 @@ type candidate struct {
 	score    float64 // last score, for the list of what was left open
 }
 
-// New starts a map from the detections of a case and the flows they list. begin is the
-// first packet of the evidence. Detections below severity low are left aside.
-func New(lim Limits, caseID, run string, begin model.Time, dets []model.Detection, flows []model.Flow) *Map {
+// New starts a map from the detections of a case, the flows they list and, for tunnels in
+// DNS names, what was asked about their domains. begin is the first packet of the evidence.
+// Detections below severity low are left aside, and so are those of low severity that
+// nothing else speaks for (see weigh).
+func New(lim Limits, caseID, run string, begin model.Time, dets []model.Detection, flows []model.Flow, domains map[string][]store.DomainExchange) *Map {
 	m := &Map{
 		lim: lim, caseID: caseID, run: run, begin: begin, internal: internalBy(lim.Internal),
 		dets: map[string]*model.Detection{}, suspects: map[netip.Addr]*suspect{}, edges: map[edgeKey]*edge{},
 		candidates: map[exchangeKey]*candidate{}, clients: map[store.Dest][]store.Client{}, expanded: map[netip.Addr]bool{},
 		probes: map[model.FlowID]bool{}, probed: map[[2]netip.Addr]model.Time{}, claimed: map[model.FlowID]edgeKey{},
+		fetched: map[[2]netip.Addr]model.Time{},
 	}
 	byID := make(map[model.FlowID]*model.Flow, len(flows))
 	for i := range flows {
@@ -115,11 +119,13 @@ func New(lim Limits, caseID, run string, begin model.Time, dets []model.Detectio
 	}
 	pairs := make([][]pair, len(dets))
 	for i := range dets {
-		pairs[i] = m.pairsOf(&dets[i], byID)
-		m.suspect(&dets[i], pairs[i])
-		m.probe(&dets[i], pairs[i])
+		if pairs[i] = m.tunnelPairs(&dets[i], domains[dets[i].Domain]); len(pairs[i]) == 0 {
+			pairs[i] = m.pairsOf(&dets[i], byID)
+		}
 	}
+	pairs = m.weigh(dets, pairs)
 	for i := range dets {
+		m.probe(&dets[i], pairs[i])
 		m.draw(&dets[i], pairs[i])
 	}
 	return m
@@ -139,145 +145,6 @@ func (m *Map) epsOf(evidenceIDs []string) time.Duration {
 		e = max(e, m.eps(id))
 	}
 	return e
-}
-
-// pair is what a detection saw between two hosts.
-type pair struct {
-	orig, resp netip.Addr
-	flows      []*model.Flow // sorted by start, id; may be empty when the detection lists none
-}
-
-func (p pair) answered() bool {
-	return slices.ContainsFunc(p.flows, func(f *model.Flow) bool { return f.RespBytes > 0 || f.Established() })
-}
-
-// throughDNS reports whether the flows are DNS: what answers is then as likely a resolver
-// that everybody uses as the other end.
-func (p pair) throughDNS() bool {
-	return slices.ContainsFunc(p.flows, func(f *model.Flow) bool {
-		return f.RespPort == 53 || strings.Contains(f.Service, "dns")
-	})
-}
-
-// probe remembers who probed whom, so that what follows can be told from the probing.
-func (m *Map) probe(d *model.Detection, pairs []pair) {
-	for _, p := range pairs {
-		for _, f := range p.flows {
-			if scanning(d.Phase) {
-				m.probes[f.FlowID] = true
-			}
-		}
-		if !probing(d.Phase) {
-			continue
-		}
-		at := d.FirstSeen
-		if len(p.flows) > 0 {
-			at = p.flows[0].Start
-		}
-		k := [2]netip.Addr{p.orig, p.resp}
-		if t, ok := m.probed[k]; !ok || at < t {
-			m.probed[k] = at
-		}
-	}
-}
-
-func (m *Map) pairsOf(d *model.Detection, byID map[model.FlowID]*model.Flow) []pair {
-	by := map[[2]netip.Addr]*pair{}
-	for _, id := range d.Flows {
-		f := byID[id]
-		if f == nil || !host(f.OrigIP) || !host(f.RespIP) {
-			continue
-		}
-		k := [2]netip.Addr{f.OrigIP, f.RespIP}
-		if by[k] == nil {
-			by[k] = &pair{orig: f.OrigIP, resp: f.RespIP}
-		}
-		by[k].flows = append(by[k].flows, f)
-	}
-	if len(by) == 0 && host(d.OrigIP) && host(d.RespIP) {
-		by[[2]netip.Addr{d.OrigIP, d.RespIP}] = &pair{orig: d.OrigIP, resp: d.RespIP}
-	}
-	out := make([]pair, 0, len(by))
-	for _, p := range by {
-		slices.SortFunc(p.flows, func(a, b *model.Flow) int {
-			return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.FlowID, b.FlowID))
-		})
-		p.flows = slices.CompactFunc(p.flows, func(a, b *model.Flow) bool { return a.FlowID == b.FlowID })
-		out = append(out, *p)
-	}
-	slices.SortFunc(out, func(a, b pair) int {
-		var at, bt model.Time
-		if len(a.flows) > 0 {
-			at = a.flows[0].Start
-		}
-		if len(b.flows) > 0 {
-			bt = b.flows[0].Start
-		}
-		return cmp.Or(cmp.Compare(at, bt), a.orig.Compare(b.orig), a.resp.Compare(b.resp))
-	})
-	return out
-}
-
-// suspect marks the hosts that a detection makes suspicious: who acted; who was acted
-// upon with success; the outside address that was reported or sent to. A host that was
-// merely probed is not suspicious, and neither is an inside host that passed traffic on,
-// such as a resolver.
-func (m *Map) suspect(d *model.Detection, pairs []pair) {
-	eps := m.epsOf(d.EvidenceIDs)
-	for _, p := range pairs {
-		at := d.FirstSeen
-		if len(p.flows) > 0 {
-			at = p.flows[0].Start
-		}
-		orig := m.mark(p.orig, at, eps, d)
-		orig.attacker = orig.attacker || !orig.internal
-		if orig.acts == 0 || at < orig.acts {
-			orig.acts = at
-		}
-		switch {
-		case entering(d.Phase) && orig.internal && !m.internal(p.resp):
-			// The inside host fetched what attacked it.
-			m.mark(p.resp, at, eps, d).meeting = true
-		case entering(d.Phase):
-			if len(p.flows) > 0 && p.flows[0].OrigDataStart > at {
-				at = p.flows[0].OrigDataStart
-			}
-			m.mark(p.resp, at, eps, d)
-		case !probing(d.Phase) && !m.internal(p.resp) && m.internal(p.orig) && !p.throughDNS():
-			m.mark(p.resp, at, eps, d).meeting = true
-		}
-	}
-	if len(pairs) == 0 && host(d.OrigIP) {
-		s := m.mark(d.OrigIP, d.FirstSeen, eps, d)
-		s.attacker = !s.internal
-		s.acts = d.FirstSeen
-	}
-}
-
-func (m *Map) mark(ip netip.Addr, at model.Time, eps time.Duration, d *model.Detection) *suspect {
-	s := m.suspects[ip]
-	if s == nil {
-		s = &suspect{ip: ip, internal: m.internal(ip), at: at, eps: eps, dets: map[string]bool{}}
-		m.suspects[ip] = s
-	}
-	if at < s.at {
-		s.at, s.eps = at, eps
-	}
-	if d != nil {
-		s.detected = true
-		s.strong = s.strong || weighty(d)
-		s.dets[d.DetectionID] = true
-	}
-	return s
-}
-
-// strongFrom is the confidence from which a detection of low severity has weight.
-const strongFrom = 60
-
-// weighty detections grow traces. The others are drawn, but nothing is inferred from them
-// alone: they are as often everyday traffic.
-func weighty(d *model.Detection) bool {
-	return severityRank(d.Severity) >= severityRank(model.SeverityMedium) || d.Confidence >= strongFrom
 }
 
 // Frontier lists suspicious hosts whose exchanges have not been asked for, inside hosts
@@ -350,9 +217,15 @@ func (m *Map) Cut(hosts []netip.Addr, limit int) {
 func (m *Map) Dests(exchanges []store.Exchange) []store.Dest {
 	want := map[store.Dest]bool{}
 	for _, c := range exchanges {
-		d := store.Dest{IP: c.RespIP, Port: c.RespPort}
-		if _, known := m.clients[d]; !known {
-			want[d] = true
+		ports := []uint16{c.RespPort}
+		if c.RespPort >= dynamicPort && c.Service == "" {
+			ports = append(ports, kerberosPort)
+		}
+		for _, port := range ports {
+			d := store.Dest{IP: c.RespIP, Port: port}
+			if _, known := m.clients[d]; !known {
+				want[d] = true
+			}
 		}
 	}
 	return slices.SortedFunc(maps.Keys(want), compareDest)
@@ -393,7 +266,7 @@ func (m *Map) absorb(c store.Exchange) bool {
 			continue
 		}
 		e := m.edges[k]
-		if e.hidden > 0 && c.FlowCount == uint64(len(e.flows))+e.hidden {
+		if len(e.domains) == 0 && e.hidden > 0 && c.FlowCount == uint64(len(e.flows))+e.hidden {
 			e.hiddenOut, e.hiddenIn = c.OrigBytes, c.RespBytes
 			for _, f := range e.flows {
 				e.hiddenOut -= min(f.OrigBytes, e.hiddenOut)
@@ -461,6 +334,11 @@ func (m *Map) events() []reach.Event {
 
 // accept draws an edge and marks the hosts it makes suspicious.
 func (m *Map) accept(v verdict) {
+	if held, rest, ok := channel(v); ok {
+		c := v.exchange
+		m.edge(edgeKey{c.OrigIP, c.RespIP, held.phase, serviceOf(c)}).take(held, m.eps)
+		v.flows = rest
+	}
 	c := v.exchange
 	e := m.edge(edgeKey{c.OrigIP, c.RespIP, v.phase, serviceOf(c)})
 	e.take(v, m.eps)
@@ -468,14 +346,14 @@ func (m *Map) accept(v verdict) {
 	case v.backward:
 		// What came in before the responder's first suspicious act: its sender had the
 		// threat by then.
-		s := m.mark(c.OrigIP, v.at, m.epsOf(c.EvidenceIDs), nil)
+		s := m.mark(c.OrigIP, v.at, m.epsOf(c.EvidenceIDs), nil, false)
 		s.attacker = s.attacker || !s.internal
 	case v.phase == model.PhaseC2 || v.phase == model.PhaseExfil:
 		if !m.internal(c.RespIP) {
-			m.mark(c.RespIP, v.at, m.epsOf(c.EvidenceIDs), nil).meeting = true
+			m.mark(c.RespIP, v.at, m.epsOf(c.EvidenceIDs), nil, false).meeting = true
 		}
-		m.mark(c.OrigIP, v.at, m.epsOf(c.EvidenceIDs), nil)
+		m.mark(c.OrigIP, v.at, m.epsOf(c.EvidenceIDs), nil, false)
 	default:
-		m.mark(c.RespIP, v.at, m.epsOf(c.EvidenceIDs), nil)
+		m.mark(c.RespIP, v.at, m.epsOf(c.EvidenceIDs), nil, false)
 	}
 }

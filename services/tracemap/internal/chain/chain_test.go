@@ -29,6 +29,7 @@ func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
 type network struct {
 	flows []model.Flow
 	dets  []model.Detection
+	names map[string][]store.DomainExchange
 }
 
 // flow adds a flow; out and in are its payload bytes.
@@ -65,7 +66,7 @@ func (n *network) traces(t testing.TB, lim chain.Limits) []model.Trace {
 	for _, f := range n.flows {
 		begin = min(begin, f.Start)
 	}
-	m := chain.New(lim, "case", "", begin, n.dets, n.flows)
+	m := chain.New(lim, "case", "", begin, n.dets, n.flows, n.names)
 	for {
 		hosts := m.Frontier()
 		if len(hosts) == 0 {
@@ -266,7 +267,7 @@ func TestSmallCases(t *testing.T) {
 		for i := range 100 {
 			ids = append(ids, n.flow(t0+model.Time(i)*1000, "203.0.113.5", fmt.Sprintf("198.51.100.%d", i+1), 22, "", 0, 0))
 		}
-		n.detect("det-1", model.PhaseRecon, model.SeverityLow, ids...)
+		n.detect("det-1", model.PhaseRecon, model.SeverityMedium, ids...)
 		traces := n.traces(t, limits)
 		if len(traces) != 1 || len(traces[0].Edges) != 1 || len(traces[0].Stop.Open) != 1 {
 			t.Fatalf("%+v", traces)

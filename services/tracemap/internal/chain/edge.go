@@ -27,6 +27,8 @@ func compareEdge(a, b edgeKey) int {
 type edge struct {
 	key       edgeKey
 	technique string
+	instead   string // technique where it is not that of the detections
+	remark    string // why the edge is in another phase than its detection
 	flows     map[model.FlowID]store.ExchangeFlow
 	epsOf     map[model.FlowID]time.Duration
 	hidden    uint64 // flows known to belong here beyond those listed
@@ -40,6 +42,8 @@ type edge struct {
 	dets      map[string]*model.Detection
 	targets   int // targets of the detection with most of them, of which this is one
 	best      *verdict
+	domains   map[string]bool     // of tunnels, whose queries alone count
+	actors    map[netip.Addr]bool // for whom the originator passed it on
 }
 
 func (m *Map) edge(k edgeKey) *edge {
@@ -48,6 +52,7 @@ func (m *Map) edge(k edgeKey) *edge {
 		e = &edge{
 			key: k, flows: map[model.FlowID]store.ExchangeFlow{}, epsOf: map[model.FlowID]time.Duration{},
 			ports: map[uint16]bool{}, protos: map[string]bool{}, evidence: map[string]bool{}, dets: map[string]*model.Detection{},
+			domains: map[string]bool{}, actors: map[netip.Addr]bool{},
 		}
 		m.edges[k] = e
 	}
@@ -124,14 +129,28 @@ func (m *Map) draw(d *model.Detection, pairs []pair) {
 	}
 	for _, p := range pairs {
 		service := ""
-		if !scanning(d.Phase) && len(p.flows) > 0 {
+		if !scanning(p.phase) && len(p.flows) > 0 {
 			f := p.flows[0]
 			service = serviceOf(store.Exchange{Proto: f.Proto, RespPort: f.RespPort, Service: f.Service})
 		}
-		e := m.edge(edgeKey{p.orig, p.resp, d.Phase, service})
+		e := m.edge(edgeKey{p.orig, p.resp, p.phase, service})
+		if e.dets[d.DetectionID] = d; p.technique != "" {
+			e.instead, e.remark = p.technique, p.remark()
+		}
+		for _, a := range p.actors {
+			e.actors[a] = true
+		}
+		if p.asked != nil && e.domains[d.Domain] {
+			continue
+		}
+		e.targets = max(e.targets, all)
 		for _, f := range p.flows {
-			e.add(exchangeFlow(f), m.eps(f.EvidenceID))
-			if !scanning(d.Phase) {
+			x := exchangeFlow(f)
+			if had, ok := e.flows[x.FlowID]; ok && p.asked != nil {
+				x.OrigBytes, x.RespBytes = x.OrigBytes+had.OrigBytes, x.RespBytes+had.RespBytes
+			}
+			e.add(x, m.eps(f.EvidenceID))
+			if _, ok := m.claimed[f.FlowID]; !ok && !scanning(p.phase) {
 				m.claimed[f.FlowID] = e.key
 			}
 			e.ports[f.RespPort] = true
@@ -145,12 +164,24 @@ func (m *Map) draw(d *model.Detection, pairs []pair) {
 				e.evidence[id] = true
 			}
 		}
-		if listed := uint64(len(p.flows)); all == 1 && d.FlowCount > listed {
+		listed := uint64(len(p.flows))
+		switch {
+		case p.asked != nil:
+			e.domains[d.Domain] = true
+			e.targets = 1
+			e.hidden += p.asked.FlowCount - min(listed, p.asked.FlowCount)
+			out, in := p.asked.OrigBytes, p.asked.RespBytes
+			for _, f := range p.flows {
+				out -= min(f.OrigBytes, out)
+				in -= min(f.RespBytes, in)
+			}
+			e.hiddenOut += out
+			e.hiddenIn += in
+			e.span(p.asked.Start, p.asked.End)
+		case all == 1 && d.FlowCount > listed:
 			e.hidden = max(e.hidden, d.FlowCount-listed)
 			e.span(d.FirstSeen, d.LastSeen)
 		}
-		e.dets[d.DetectionID] = d
-		e.targets = max(e.targets, all)
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 	termKnown      = -2.0 // the two had talked before the compromise
 	termMinutes    = 1.0  // within ten minutes of the compromise
 	termHour       = 0.5  // within an hour
+	termWrites     = 1.5  // for the first time far more was written to the target than read
+	termSame       = 1.0  // another step from the same host to the same target was accepted
 	termPayload    = 0.5  // more than a greeting was sent
 	termInnocent   = -1.0 // the originator shows nothing else (only looking backward)
 	termInferred   = -0.5 // the originator is suspicious only through other edges
@@ -115,6 +117,9 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 	v.at = max(bound.At, v.flows[0].OrigData)
 	inside, toInside := m.internal(c.OrigIP), m.internal(c.RespIP)
 	r, isRemote := remoteOf(c)
+	if !isRemote && inside && toInside {
+		r, isRemote = m.rpc(c)
+	}
 	if inside && toInside && housekeeping[c.RespPort] {
 		return v
 	}
@@ -130,6 +135,9 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 			v.term(baseTransfer, "%s were sent and little came back", bytesText(sent))
 		}
 		v.term(min(maxVolume, 0.75*math.Log10(float64(sent)/TransferBytes)), "the volume of the transfer")
+	case inside && meeting && m.fetching(c, v.flows):
+		v.phase, v.technique, v.act = model.PhaseExploit, m.fetchTechnique(c.OrigIP, v.at), "called it while it was being attacked"
+		v.term(baseMeeting, "the address delivered what attacked the host")
 	case inside && meeting:
 		v.phase, v.technique, v.act = model.PhaseC2, c2Technique(c.Service), "talked to it"
 		v.term(baseMeeting, "the address is one that compromised hosts report to")
@@ -142,6 +150,9 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 	case from.attacker && toInside && isRemote && r.External:
 		v.phase, v.technique, v.act = model.PhaseExploit, "T1133", "used its "+strings.ToUpper(r.Service)+" service from outside"
 		v.term(baseKnocker, "remote access by an outside attacker")
+	case inside && toInside && isRemote && m.replicates(c, v.flows):
+		v.phase, v.technique, v.act = model.PhaseCredential, "T1003.006", "read much from it over RPC, as the replication of a directory does"
+		v.term(r.Weight, "a domain controller gave far more over RPC than it was sent")
 	case inside && toInside && isRemote:
 		v.phase, v.technique, v.act = model.PhaseTraversal, r.Technique, "worked on it over "+strings.ToUpper(r.Service)
 		v.term(r.Weight, "%s lets one host work on another", strings.ToUpper(r.Service))
@@ -219,6 +230,13 @@ func (m *Map) context(v *verdict, from, to *suspect, since model.Time) {
 		}
 	}
 	ordinary := v.phase != model.PhaseC2 // how a C2 address was used before does not speak for it
+	if n := firstWritten(v, since); n > 0 {
+		v.term(termWrites, "for the first time far more was written than read, %s", bytesText(n))
+		ordinary = false
+	}
+	if m.sameStep(v) {
+		v.term(termSame, "another step between the two was accepted")
+	}
 	if ordinary && !v.backward && c.Start < since && c.Start < v.flows[0].Start {
 		v.term(termKnown, "the two had talked before")
 	} else if m.begin != 0 && c.Start.Sub(m.begin) >= baselineNeeded {

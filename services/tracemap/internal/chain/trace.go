@@ -42,7 +42,8 @@ func (m *Map) Traces(names map[netip.Addr][]string) []model.Trace {
 	group := m.groups(keys)
 	by := map[netip.Addr][]*edge{}
 	for _, k := range keys {
-		by[group[k.orig]] = append(by[group[k.orig]], m.edges[k])
+		e := m.edges[k]
+		by[group[e.actor()]] = append(by[group[e.actor()]], e)
 	}
 	out := make([]model.Trace, 0, len(by))
 	for _, edges := range by {
@@ -70,7 +71,16 @@ func (m *Map) groups(keys []edgeKey) map[netip.Addr]netip.Addr {
 		return root
 	}
 	for _, k := range keys {
-		a := find(k.orig)
+		e := m.edges[k]
+		a := find(e.actor())
+		for other := range e.actors {
+			if b := find(other); a != b {
+				if b.Less(a) {
+					a, b = b, a
+				}
+				parent[b] = a
+			}
+		}
 		if m.suspects[k.resp] == nil {
 			continue
 		}
@@ -85,6 +95,18 @@ func (m *Map) groups(keys []edgeKey) map[netip.Addr]netip.Addr {
 		find(a)
 	}
 	return parent
+}
+
+// actor is the host whose doing the edge is: its originator, or the first of those it
+// passed it on for.
+func (e *edge) actor() netip.Addr {
+	first := e.key.orig
+	for a := range e.actors {
+		if first == e.key.orig || a.Less(first) {
+			first = a
+		}
+	}
+	return first
 }
 
 // trace writes one group of edges as a trace.
@@ -268,7 +290,7 @@ func (m *Map) write(e *edge, traceID string, listed int) model.TraceEdge {
 		}
 	}
 	if d := e.strongest(); d != nil {
-		out.Technique = d.Technique
+		out.Technique = cmp.Or(e.instead, d.Technique)
 	}
 	out.Why = e.why(&out)
 	out.From = append(out.From, out.Detections...)
@@ -298,7 +320,7 @@ func (e *edge) why(out *model.TraceEdge) string {
 		case n > 1:
 			s += fmt.Sprintf(" %d more detections speak of these two hosts.", n)
 		}
-		return s
+		return s + e.remark
 	}
 	if e.best == nil {
 		return ""
