@@ -223,7 +223,8 @@ func (s *Service) input(ctx context.Context, done jetstream.KeyValue, in model.I
 		return fmt.Errorf("publish records of %s: %w", in.Name, err)
 	}
 	if ev.Packets == 0 && len(ev.Problems) > 0 || ev.Counters["content_changed"] > 0 {
-		s.deps.Log.Warn("capture not read", "name", in.Name, "evidence_id", in.EvidenceID, "problems", ev.Problems)
+		// The evidence record carries the problems on; whoever asked is told them by the report.
+		s.deps.Log.Info("capture not read", "name", in.Name, "evidence_id", in.EvidenceID, "problems", ev.Problems)
 		return nil // without a marker: another case may find the file in order
 	}
 	value, err := json.Marshal(marker{Digest: s.cfg.digest(), Batches: ev.Batches, Flows: ev.Flows, Packets: ev.Packets})

@@ -226,18 +226,53 @@ func waitBatches(t *testing.T, o *observer, n int) {
 	t.Fatalf("fewer than %d batches came", n)
 }
 
-// TestInbox drops a capture into a watched folder.
+// TestInbox drops captures into a watched folder and starts the service again: what was
+// taken is not taken once more, what is new makes a case of its own.
 func TestInbox(t *testing.T) {
 	b := testkit.Bus(t)
 	o := observe(t, b)
 	cfg := config(1)
 	cfg.Inbox = t.TempDir()
-	startService(t, b, cfg, nil)
-	if err := os.WriteFile(filepath.Join(cfg.Inbox, "a.pcap"), generate(100), 0o600); err != nil {
-		t.Fatal(err)
+	drop := func(name string, data []byte) {
+		t.Helper()
+		path := filepath.Join(cfg.Inbox, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(cfg.Inbox, "notes.txt"), []byte("no capture"), 0o600); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	cases := make(chan model.Case, 8)
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Consume(ctx, "detect", func(_ context.Context, ev cloudevents.Event) error {
+			c, err := event.Data[model.Case](ev)
+			cases <- c
+			return err
+		}, bus.ConsumeOptions{})
+	}()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	stop := startService(t, b, cfg, nil)
+	drop("a.pcap", generate(100))
+	drop("notes.txt", []byte("no capture"))
+	if c := <-cases; len(c.Inputs) != 1 || c.Title != "a.pcap" {
+		t.Errorf("the first case is %q with %d inputs", c.Title, len(c.Inputs))
+	}
+	o.wait(t, 1)
+	stop()
+	stop = startService(t, b, cfg, nil)
+	defer stop()
+	drop("monday/b.pcap", generate(120))
+	drop("monday/.c.pcap.part", generate(130))
+	if c := <-cases; len(c.Inputs) != 1 || c.Title != "b.pcap" {
+		t.Errorf("the case after the restart is %q with %d inputs", c.Title, len(c.Inputs))
 	}
 	o.wait(t, 1)
 }
@@ -257,8 +292,8 @@ func TestOpenCase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Inputs) != 2 || len(skipped) != 1 || filepath.Base(skipped[0]) != "readme" {
-		t.Errorf("inputs %+v, skipped %q", c.Inputs, skipped)
+	if len(c.Inputs) != 2 || len(skipped) != 1 || filepath.Base(skipped[0].Path) != "readme" {
+		t.Errorf("inputs %+v, skipped %+v", c.Inputs, skipped)
 	}
 	again, _, err := ingest.OpenCase(context.Background(), []string{filepath.Join(dir, "sub"), filepath.Join(dir, "b.bin")}, "other")
 	if err != nil {

@@ -216,12 +216,13 @@ func (r *Reader) stamp(i *iface, ticks uint64) model.Time {
 		us = ticks / pow10[i.n-6]
 	}
 	if i.offset != 0 && !over {
-		if i.offset > maxSeconds || i.offset < -maxSeconds || us > maxTime {
+		if i.offset > maxSeconds || us > maxTime {
 			over = true
-		} else if sum := int64(us) + i.offset*1e6; sum < 0 {
-			over = true
-		} else {
+		} else if sum := int64(us) + max(i.offset, -maxSeconds-1)*1e6; sum >= 0 {
 			us = uint64(sum)
+		} else { // before 1970
+			r.res.BadTimes++
+			return 0
 		}
 	}
 	if over {

@@ -128,6 +128,9 @@ func (r *Reader) Close() (Result, error) {
 	if r.in.err != nil {
 		r.problem("byte %d: %v", r.in.off, r.in.err)
 	}
+	if r.res.BadTimes > 0 {
+		r.problem("%d packets have times before 1970 or after 9999, the nearest bound stands for them", r.res.BadTimes)
+	}
 	slices.Sort(r.res.Problems)
 	r.res.Problems = slices.Compact(r.res.Problems)
 	return r.res, err
