@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -31,8 +35,9 @@ import (
 
 // usage is what a stretch of work cost this process.
 type usage struct {
-	wall, cpu time.Duration
-	peak      int64 // bytes of resident memory, the most so far
+	Wall time.Duration `json:"wall_ns"`
+	CPU  time.Duration `json:"cpu_ns"`
+	Peak int64         `json:"peak"` // bytes of resident memory, the most so far
 }
 
 func measure(work func() error) (usage, error) {
@@ -50,20 +55,22 @@ func measure(work func() error) (usage, error) {
 	cpu := func(r syscall.Rusage) time.Duration {
 		return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 	}
-	return usage{wall: wall, cpu: cpu(after) - cpu(before), peak: after.Maxrss << 10}, err
+	return usage{Wall: wall, CPU: cpu(after) - cpu(before), Peak: after.Maxrss << 10}, err
 }
 
-// result is one row of a benchmark: medians over the runs.
+// result is one row of a benchmark: what was done and what each run of it cost.
 type result struct {
-	stage                string
-	packets, flows, rows uint64
-	bytes                uint64
-	runs                 []usage
+	Stage   string  `json:"stage"`
+	Packets uint64  `json:"packets"`
+	Flows   uint64  `json:"flows"`
+	Rows    uint64  `json:"rows"`
+	Bytes   uint64  `json:"bytes"`
+	Runs    []usage `json:"runs"`
 }
 
 func (r *result) median(pick func(usage) float64) float64 {
 	var v []float64
-	for _, u := range r.runs {
+	for _, u := range r.Runs {
 		v = append(v, pick(u))
 	}
 	slices.Sort(v)
@@ -74,77 +81,82 @@ func (a *app) table(results []result) error {
 	w := tabwriter.NewWriter(a.out, 0, 4, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "stage\twall s\tCPU s\tpackets/s\tflows/s\trows/s\tMB/s\tpeak MiB\t")
 	for _, r := range results {
-		wall := r.median(func(u usage) float64 { return u.wall.Seconds() })
+		wall := r.median(func(u usage) float64 { return u.Wall.Seconds() })
 		per := func(n uint64) string {
 			if n == 0 {
 				return "-"
 			}
 			return strconv.FormatFloat(float64(n)/wall, 'f', 0, 64)
 		}
-		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%s\t%s\t%s\t%.1f\t%.0f\t\n", r.stage, wall, r.median(func(u usage) float64 { return u.cpu.Seconds() }),
-			per(r.packets), per(r.flows), per(r.rows), float64(r.bytes)/wall/1e6, r.median(func(u usage) float64 { return float64(u.peak) })/(1<<20))
+		fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%s\t%s\t%s\t%.1f\t%.0f\t\n", r.Stage, wall, r.median(func(u usage) float64 { return u.CPU.Seconds() }),
+			per(r.Packets), per(r.Flows), per(r.Rows), float64(r.Bytes)/wall/1e6, r.median(func(u usage) float64 { return float64(u.Peak) })/(1<<20))
 	}
 	return w.Flush()
 }
 
 func (a *app) bench() *cobra.Command {
 	var runs int
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "bench", Short: "The project's own measurements: medians of wall time, CPU and memory",
 		Long: "Figures depend on the machine: compare ratios of the same run, not absolute times of two machines.",
 	}
 	cmd.PersistentFlags().IntVar(&runs, "runs", 5, "runs of each stage; the median is shown")
-	cmd.AddCommand(&cobra.Command{
-		Use: "ingest CAPTURE", Short: "Packets to recognised batches, encoded; without bus and store", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.benchIngest(cmd.Context(), args[0], runs)
+	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print a line of JSON a stage, with every run")
+	show := func(results ...result) error {
+		if !asJSON {
+			return a.table(results)
+		}
+		enc := json.NewEncoder(a.out)
+		for _, r := range results {
+			if err := enc.Encode(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	of := func(use, short string, stage func(context.Context, string, int) (result, error)) *cobra.Command {
+		return &cobra.Command{Use: use + " CAPTURE", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			a.quiet()
+			r, err := stage(cmd.Context(), args[0], runs)
 			if err != nil {
 				return err
 			}
-			return a.table([]result{r})
-		},
-	}, &cobra.Command{
-		Use: "bus", Short: "256 KiB messages through JetStream: published and consumed", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+			return show(r)
+		}}
+	}
+	cmd.AddCommand(
+		of("ingest", "Packets to recognised batches, encoded; without bus and store", a.benchIngest),
+		of("store", "Recognised batches into ClickHouse", a.benchStore),
+		of("end-to-end", "A whole investigation, report included", a.benchEndToEnd),
+		&cobra.Command{Use: "bus", Short: "256 KiB messages through JetStream: published and consumed", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			a.quiet()
 			r, err := a.benchBus(cmd.Context(), runs)
 			if err != nil {
 				return err
 			}
-			return a.table(r)
-		},
-	}, &cobra.Command{
-		Use: "store CAPTURE", Short: "Recognised batches into ClickHouse", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.benchStore(cmd.Context(), args[0], runs)
+			return show(r...)
+		}},
+		&cobra.Command{Use: "all", Short: "Every stage over captures of lab traffic", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			a.quiet()
+			r, err := a.benchAll(cmd.Context(), runs)
 			if err != nil {
 				return err
 			}
-			return a.table([]result{r})
-		},
-	}, &cobra.Command{
-		Use: "end-to-end CAPTURE", Short: "A whole investigation, report included", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := a.benchEndToEnd(cmd.Context(), args[0], runs)
-			if err != nil {
-				return err
-			}
-			return a.table([]result{r})
-		},
-	}, &cobra.Command{
-		Use: "all", Short: "Every stage over captures of lab traffic", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.benchAll(cmd.Context(), runs) },
-	})
+			return show(r...)
+		}},
+	)
 	return cmd
 }
 
 // benchIngest reads a capture to encoded, recognised batches.
 func (a *app) benchIngest(ctx context.Context, path string, runs int) (result, error) {
-	r := result{stage: "ingest + fingerprint " + filepath.Base(path)}
+	r := result{Stage: "ingest + fingerprint " + filepath.Base(path)}
 	st, err := os.Stat(path)
 	if err != nil {
 		return r, err
 	}
-	r.bytes = uint64(st.Size())
+	r.Bytes = uint64(st.Size())
 	for range runs {
 		debug.FreeOSMemory()
 		var rows atomic.Uint64
@@ -161,8 +173,8 @@ func (a *app) benchIngest(ctx context.Context, path string, runs int) (result, e
 		if err != nil {
 			return r, err
 		}
-		r.packets, r.flows, r.rows = ev.Packets, ev.Flows, rows.Load()
-		r.runs = append(r.runs, u)
+		r.Packets, r.Flows, r.Rows = ev.Packets, ev.Flows, rows.Load()
+		r.Runs = append(r.Runs, u)
 	}
 	return r, nil
 }
@@ -170,8 +182,8 @@ func (a *app) benchIngest(ctx context.Context, path string, runs int) (result, e
 // benchBus publishes and consumes bulk messages on an embedded server.
 func (a *app) benchBus(ctx context.Context, runs int) ([]result, error) {
 	const messages, size = 1000, 256 << 10
-	publish := result{stage: "bus publish 256 KiB", rows: messages, bytes: messages * size}
-	consume := result{stage: "bus consume 256 KiB", rows: messages, bytes: messages * size}
+	publish := result{Stage: "bus publish 256 KiB", Rows: messages, Bytes: messages * size}
+	consume := result{Stage: "bus consume 256 KiB", Rows: messages, Bytes: messages * size}
 	body := make([]byte, size)
 	for i := range body {
 		body[i] = byte(i * 2654435761 >> 13)
@@ -200,7 +212,7 @@ func (a *app) benchBus(ctx context.Context, runs int) ([]result, error) {
 				if err != nil {
 					return err
 				}
-				publish.runs = append(publish.runs, u)
+				publish.Runs = append(publish.Runs, u)
 				u, err = measure(func() error {
 					cctx, cancel := context.WithCancel(ctx)
 					defer cancel()
@@ -212,7 +224,7 @@ func (a *app) benchBus(ctx context.Context, runs int) ([]result, error) {
 						return nil
 					}, bus.ConsumeOptions{Workers: 4})
 				})
-				consume.runs = append(consume.runs, u)
+				consume.Runs = append(consume.Runs, u)
 				return err
 			}
 			return errors.Join(work(), stop(ctx))
@@ -227,7 +239,7 @@ func (a *app) benchBus(ctx context.Context, runs int) ([]result, error) {
 // benchStore inserts the batches of a capture into one embedded engine, each run into
 // tables emptied before.
 func (a *app) benchStore(ctx context.Context, path string, runs int) (result, error) {
-	r := result{stage: "store " + filepath.Base(path)}
+	r := result{Stage: "store " + filepath.Base(path)}
 	var blocks [][]record.Block
 	_, err := ingest.Read(ctx, path, a.config.Ingest, func(_, _ int, b *record.Batch) error {
 		data, err := b.Encode(nil)
@@ -239,10 +251,10 @@ func (a *app) benchStore(ctx context.Context, path string, runs int) (result, er
 			return err
 		}
 		for _, x := range list {
-			r.rows += uint64(x.Rows)
-			r.bytes += uint64(len(x.Native))
+			r.Rows += uint64(x.Rows)
+			r.Bytes += uint64(len(x.Native))
 			if x.Table == "flow" {
-				r.flows += uint64(x.Rows)
+				r.Flows += uint64(x.Rows)
 			}
 		}
 		blocks = append(blocks, list)
@@ -263,7 +275,7 @@ func (a *app) benchStore(ctx context.Context, path string, runs int) (result, er
 			if err != nil {
 				return errors.Join(err, env.Close(ctx))
 			}
-			r.runs = append(r.runs, u)
+			r.Runs = append(r.Runs, u)
 		}
 		return env.Close(ctx)
 	})
@@ -282,7 +294,7 @@ func insertAll(ctx context.Context, st *store.Store, run int, blocks [][]record.
 
 // benchEndToEnd investigates the capture as a process of its own, in a fresh data folder.
 func (a *app) benchEndToEnd(ctx context.Context, path string, runs int) (result, error) {
-	r := result{stage: "end to end " + filepath.Base(path)}
+	r := result{Stage: "end to end " + filepath.Base(path)}
 	self, err := os.Executable()
 	if err != nil {
 		return r, err
@@ -291,7 +303,7 @@ func (a *app) benchEndToEnd(ctx context.Context, path string, runs int) (result,
 	if err != nil {
 		return r, err
 	}
-	r.bytes = uint64(st.Size())
+	r.Bytes = uint64(st.Size())
 	for range runs {
 		err := a.scratch(func(dir string) error {
 			u, err := child(ctx, self, a.err, "investigate", "--data", filepath.Join(dir, "data"), "--out", filepath.Join(dir, "out"), path)
@@ -302,8 +314,8 @@ func (a *app) benchEndToEnd(ctx context.Context, path string, runs int) (result,
 			if err != nil {
 				return err
 			}
-			r.packets, r.flows = sum.Packets, sum.Flows
-			r.runs = append(r.runs, u)
+			r.Packets, r.Flows = sum.Packets, sum.Flows
+			r.Runs = append(r.Runs, u)
 			return nil
 		})
 		if err != nil {
@@ -313,10 +325,32 @@ func (a *app) benchEndToEnd(ctx context.Context, path string, runs int) (result,
 	return r, nil
 }
 
-// benchAll measures every stage on two captures of lab traffic: mixed and many small flows.
-func (a *app) benchAll(ctx context.Context, runs int) error {
-	return a.scratch(func(dir string) error {
-		var all []result
+// benchAll measures every stage on two captures of lab traffic, mixed and many small flows,
+// each stage in a process of its own so that memory is that stage's alone.
+func (a *app) benchAll(ctx context.Context, runs int) ([]result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	var all []result
+	stage := func(args ...string) error {
+		cmd := exec.CommandContext(ctx, self, append([]string{"bench", "--json", "--runs", strconv.Itoa(runs)}, args...)...)
+		cmd.Stderr = a.err
+		out, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("tracer bench %s: %w", args[0], err)
+		}
+		for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+			var r result
+			if err := dec.Decode(&r); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return fmt.Errorf("tracer bench %s: %w", args[0], err)
+			}
+			all = append(all, r)
+		}
+	}
+	err = a.scratch(func(dir string) error {
 		for _, c := range []struct {
 			kind string
 			size int64
@@ -325,20 +359,15 @@ func (a *app) benchAll(ctx context.Context, runs int) error {
 			if _, err := lab.Bench(c.kind, c.size, path); err != nil {
 				return err
 			}
-			for _, stage := range []func(context.Context, string, int) (result, error){a.benchIngest, a.benchStore, a.benchEndToEnd} {
-				r, err := stage(ctx, path, runs)
-				if err != nil {
+			for _, name := range []string{"ingest", "store", "end-to-end"} {
+				if err := stage(name, path); err != nil {
 					return err
 				}
-				all = append(all, r)
 			}
 		}
-		b, err := a.benchBus(ctx, runs)
-		if err != nil {
-			return err
-		}
-		return a.table(append(all, b...))
+		return stage("bus")
 	})
+	return all, err
 }
 
 // scratch gives work a folder that is removed afterwards.

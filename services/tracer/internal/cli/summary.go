@@ -29,9 +29,9 @@ func child(ctx context.Context, self string, stderr io.Writer, args ...string) (
 		return usage{}, fmt.Errorf("tracer %s: %w", args[0], err)
 	}
 	st := cmd.ProcessState
-	u := usage{wall: time.Since(start), cpu: st.UserTime() + st.SystemTime()}
+	u := usage{Wall: time.Since(start), CPU: st.UserTime() + st.SystemTime()}
 	if ru, ok := st.SysUsage().(*syscall.Rusage); ok {
-		u.peak = ru.Maxrss << 10
+		u.Peak = ru.Maxrss << 10
 	}
 	return u, nil
 }
@@ -46,6 +46,27 @@ func readSummary(dir string) (report.Summary, error) {
 		return s, fmt.Errorf("read the summary: %w", err)
 	}
 	return s, nil
+}
+
+// readProblems gives what the report says could not be read of the inputs, one sentence each.
+func readProblems(dir string) ([]string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, report.FileJSON))
+	if err != nil {
+		return nil, fmt.Errorf("read the report: %w", err)
+	}
+	var r struct {
+		Inputs []struct {
+			Problems []string `json:"problems"`
+		} `json:"inputs"`
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("read the report: %w", err)
+	}
+	var out []string
+	for _, in := range r.Inputs {
+		out = append(out, in.Problems...)
+	}
+	return out, nil
 }
 
 // printSummary tells a person what was found and where to read on.
@@ -65,10 +86,12 @@ func (a *app) printSummary(s report.Summary, out string, took time.Duration) err
 		}
 		fmt.Fprintf(w, "), %d traces\n", s.Traces)
 	}
-	for _, in := range s.Inputs {
-		if in.Problems > 0 {
-			fmt.Fprintf(w, "partly read: %s (see the report)\n", strings.Join(in.Names, ", "))
-		}
+	problems, err := readProblems(out)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(w, "partly read:", p)
 	}
 	fmt.Fprintf(w, "report: %s\n", filepath.Join(out, report.FileHTML))
 	return a.printf("%s", w.String())
