@@ -49,7 +49,7 @@ e2e: $(LIBCHDB) ## the main job all-in-one and as separate processes, with stage
 
 .PHONY: conformance
 conformance: $(LIBCHDB) ## score against the answers of independent implementations
-	$(GO) test -count=1 -timeout 30m -v -run 'Conformance' work 2>&1 | grep -Ev '^(=== |\?|ok |PASS)' 
+	TRACER_CONFORMANCE=1 $(GO) test -count=1 -timeout 30m -v -run 'Conformance' work 2>&1 | grep -Ev '^(=== |\?|ok |PASS)' 
 
 .PHONY: bench
 bench: build ## packets/s, flows/s, CPU and memory of each stage and end to end

@@ -187,10 +187,18 @@ func TestConformanceFalseAlarms(t *testing.T) {
 	}
 	st := testkit.Store(t)
 	set := shippedProfiles(t)
-	var captures, alarms int
+	// All of them in make conformance; make test takes every sixth.
+	every := 6
+	if os.Getenv("TRACER_CONFORMANCE") != "" {
+		every = 1
+	}
+	var seen, captures, alarms int
 	look := func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || !strings.Contains(filepath.Base(path), ".pcap") || strings.HasSuffix(path, ".out") {
 			return err
+		}
+		if seen++; seen%every != 0 {
+			return nil
 		}
 		captures++
 		name := filepath.Base(path)
