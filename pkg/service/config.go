@@ -147,7 +147,7 @@ func LoadConfig(path string, common *Common, sections map[string]any) error {
 func decodeConfig(src []byte, common *Common, sections map[string]any) error {
 	file, err := parser.ParseBytes(src, 0)
 	if err != nil {
-		return errors.New(yaml.FormatError(err, false, true))
+		return yamlError(err)
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
 		return nil
@@ -170,7 +170,7 @@ func decodeConfig(src []byte, common *Common, sections map[string]any) error {
 		key := kv.Key.GetToken().Value
 		if into, ok := sections[key]; ok {
 			if err := yaml.NodeToValue(kv.Value, into, yaml.Strict()); err != nil {
-				return errors.New(yaml.FormatError(err, false, true))
+				return yamlError(err)
 			}
 			continue
 		}
@@ -182,10 +182,20 @@ func decodeConfig(src []byte, common *Common, sections map[string]any) error {
 			return fmt.Errorf("line %d: unknown key %q", kv.Key.GetToken().Position.Line, key)
 		}
 		if err := yaml.NodeToValue(kv.Value, target, yaml.Strict()); err != nil {
-			return errors.New(yaml.FormatError(err, false, true))
+			return yamlError(err)
 		}
 	}
 	return nil
+}
+
+// yamlError is a fault of a YAML text in one line, with its place.
+func yamlError(err error) error {
+	e, ok := errors.AsType[yaml.Error](err)
+	if !ok || e.GetToken() == nil {
+		return errors.New(yaml.FormatError(err, false, false))
+	}
+	at := e.GetToken().Position
+	return fmt.Errorf("line %d, column %d: %s", at.Line, at.Column, e.GetMessage())
 }
 
 // commonField finds the field of Common with the given YAML name.

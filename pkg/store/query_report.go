@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/pkg/record"
@@ -69,7 +72,33 @@ func (s *Store) Case(ctx context.Context, caseID, run string) (model.Case, error
 func (s *Store) QueryReadOnly(ctx context.Context, sql, format string) (io.ReadCloser, error) {
 	resp, err := s.post(ctx, s.cfg.Database, sql, map[string]string{"readonly": "1", "default_format": format}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("query: %w", err)
+		return nil, statementError(err)
 	}
 	return newResult(resp), nil
+}
+
+// refused is what the store says of a statement of a user.
+type refused struct {
+	text string
+	error
+}
+
+func (r refused) Error() string { return r.text }
+func (r refused) Unwrap() error { return r.error }
+
+// statementError reduces an exception to the sentence about the statement.
+func statementError(err error) error {
+	ex, ok := errors.AsType[*clickhouse.Exception](err)
+	if !ok {
+		return fmt.Errorf("query: %w", err)
+	}
+	msg := strings.TrimSpace(ex.Message)
+	if before, after, ok := strings.Cut(msg, " Expected one of: "); ok && len(after) > 200 {
+		// The list of all that may follow hides the place that matters.
+		msg = before
+		if i := strings.LastIndexByte(after, '('); i >= 0 {
+			msg += " " + after[i:]
+		}
+	}
+	return refused{"query: " + strings.ReplaceAll(msg, ". . ", ". "), err}
 }

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -30,7 +32,8 @@ type Endpoints struct {
 
 const endpointsFile = "endpoints.json"
 
-// ReadEndpoints reads what a running process offers for the data folder; ok is false if none does.
+// ReadEndpoints reads what a running process offers for the data folder; ok is false if none
+// does, or if the one that did ended without taking its offer back.
 func ReadEndpoints(data string) (e Endpoints, ok bool, err error) {
 	b, err := os.ReadFile(filepath.Join(data, endpointsFile))
 	if errors.Is(err, os.ErrNotExist) {
@@ -42,7 +45,27 @@ func ReadEndpoints(data string) (e Endpoints, ok bool, err error) {
 	if err := json.Unmarshal(b, &e); err != nil {
 		return e, false, fmt.Errorf("read %s: %w", filepath.Join(data, endpointsFile), err)
 	}
-	return e, true, nil
+	if e.BusURL != "" && !answers(e.BusURL) {
+		e.BusURL, e.BusToken = "", ""
+	}
+	if e.StoreDSN != "" && !answers(e.StoreDSN) {
+		e.StoreDSN = ""
+	}
+	return e, e != Endpoints{}, nil
+}
+
+// answers reports whether somebody listens at the address of a URL.
+func answers(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	c, err := net.DialTimeout("tcp", u.Host, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = c.Close() // opened only to see whether it can be
+	return true
 }
 
 // StartBus gives the bus alone: the embedded one of the data folder, or the external one that

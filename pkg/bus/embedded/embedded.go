@@ -118,6 +118,15 @@ func (e *Server) start() (*server.Server, error) {
 		if o.Host, o.Port, err = hostPort(cfg.Listen); err != nil {
 			return nil, fmt.Errorf("listen address: %w", err)
 		}
+		if o.Port != server.RANDOM_PORT { // the server would only try again, in silence
+			l, err := net.Listen("tcp", cfg.Listen)
+			if err != nil {
+				return nil, err
+			}
+			if err := l.Close(); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if c := cfg.Cluster; c != nil {
 		o.ServerName, o.Cluster.Name = c.Node, c.Name
@@ -233,7 +242,7 @@ func freeBytes(dir string) int64 {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0
 	}
-	return int64(st.Bavail) * int64(st.Bsize)
+	return int64(st.Bavail) * st.Bsize
 }
 
 func hostPort(addr string) (string, int, error) {

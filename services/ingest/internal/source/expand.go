@@ -64,8 +64,7 @@ func Expand(paths []string) (captures []string, skipped []Skipped, err error) {
 
 // cause is the error of the system without the call and the path around it.
 func cause(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err
@@ -81,7 +80,7 @@ func whyNot(path string) (reason string, damage bool) {
 	fd, _, err := newFeed(f, f.Close, false)
 	if err != nil {
 		_ = f.Close()
-		return "byte 0: " + err.Error(), true
+		return "byte 0: damaged: " + strings.Replace(err.Error(), "gzip: gzip: ", "gzip: ", 1), true
 	}
 	defer fd.abandon()
 	head := fd.peek(24)

@@ -224,7 +224,7 @@ func TestRefused(t *testing.T) {
 		{"text", []byte("hello, this is no capture at all"), "x: byte 0: neither a pcap nor a pcapng header"},
 		{"short header", pcap(binary.LittleEndian, 0xa1b2c3d4, 0)[:20], "x: byte 20: file ends inside the pcap header of 24 bytes"},
 		{"no interface", n.b, "x: byte 28: packet of an interface that was not described"},
-		{"cut gzip", cut[:len(cut)-20], "unexpected EOF"},
+		{"cut gzip", cut[:len(cut)-20], "the compressed data ends in the middle"},
 		{"huge packet", long, "x: byte 41: packet of 1073741824 bytes, expected at most 262144"},
 	} {
 		_, res, err := read(t, c.content)

@@ -8,6 +8,7 @@ package source
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -125,7 +126,9 @@ func (r *Reader) Close() (Result, error) {
 		r.res.LinkTypes = append(r.res.LinkTypes, LinkName(l))
 	}
 	slices.Sort(r.res.LinkTypes)
-	if r.in.err != nil {
+	if errors.Is(r.in.err, io.ErrUnexpectedEOF) {
+		r.problem("byte %d: the compressed data ends in the middle", r.in.off)
+	} else if r.in.err != nil {
 		r.problem("byte %d: %v", r.in.off, r.in.err)
 	}
 	if r.res.BadTimes > 0 {

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"text/tabwriter"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/tracer-framework/tracer/pkg/bus"
@@ -18,6 +21,11 @@ import (
 // the embedded one of the data folder.
 func (a *app) withBus(ctx context.Context, url string, use func(context.Context, *bus.Bus) error) (err error) {
 	a.external(url, "")
+	if a.config.Bus.URL == "" {
+		if _, err := os.Stat(filepath.Join(a.config.Data, "bus")); err != nil {
+			return fmt.Errorf("no bus in %s: name the data folder of an investigation with --data, or a NATS server with --bus", a.config.Data)
+		}
+	}
 	b, stop, err := tracer.StartBus(ctx, a.log, &a.config)
 	if err != nil {
 		return err
@@ -98,6 +106,9 @@ func (a *app) dlq() *cobra.Command {
 			}
 			return a.withBus(cmd.Context(), url, func(ctx context.Context, b *bus.Bus) error {
 				l, err := b.ShowDLQ(ctx, n)
+				if errors.Is(err, jetstream.ErrMsgNotFound) {
+					return fmt.Errorf("there is no message %d: see tracer dlq list", n)
+				}
 				if err != nil {
 					return err
 				}

@@ -27,13 +27,14 @@ func (a *app) caseCmd() *cobra.Command {
 			a.quiet()
 			ctx := cmd.Context()
 			a.external(busURL, dsn)
+			if a.config.Bus.URL == "" {
+				return fmt.Errorf("no running system offers its bus in %s: start one with tracer up --data %[1]s, or name a NATS server with --bus", a.config.Data)
+			}
 			cs, skipped, err := ingest.OpenCase(ctx, args, title)
 			if err != nil {
 				return err
 			}
-			for _, s := range skipped {
-				fmt.Fprintf(a.err, "skipped: %s\n", s)
-			}
+			partial := a.saySkipped(skipped)
 			env, err := service.Connect(ctx, a.log, "tracer-case", a.config.Common)
 			if err != nil {
 				return err
@@ -53,7 +54,13 @@ func (a *app) caseCmd() *cobra.Command {
 				}
 				return a.awaitSplit(ctx, env, cs)
 			}
-			return errors.Join(work(), env.Close(ctx))
+			if err := errors.Join(work(), env.Close(ctx)); err != nil {
+				return err
+			}
+			if partial {
+				return exitError{service.ExitPartial}
+			}
+			return nil
 		},
 	}
 	externalFlags(open, &busURL, &dsn)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,8 @@ OUT receives report.html, report.md, report.json, summary.json, detections.jsonl
 findings.jsonl, traces.json, attack-navigator.json and evidence.json (proofs for
 "tracer verify OUT"); with --export flows also flows.jsonl.
 
-Exit status 3: some input was damaged; what was read is in the report, and so is what was not.`,
+Exit status 3: some input was damaged, or named and no capture; what was read is in the report,
+and so is what was not.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.quiet()
@@ -76,9 +78,7 @@ func (a *app) runInvestigate(ctx context.Context, opt investigateOptions, args [
 	if err != nil {
 		return err
 	}
-	for _, s := range skipped {
-		fmt.Fprintf(a.err, "skipped: %s\n", s)
-	}
+	partial := a.saySkipped(skipped)
 	if err := os.MkdirAll(opt.out, 0o750); err != nil {
 		return fmt.Errorf("make the output folder: %w", err)
 	}
@@ -119,7 +119,28 @@ func (a *app) runInvestigate(ctx context.Context, opt investigateOptions, args [
 	if err := a.exportProofs(ctx, env.Data, cs, opt.out); err != nil {
 		return err
 	}
-	return a.sayResult(opt, time.Since(start))
+	return a.sayResult(opt, time.Since(start), partial)
+}
+
+// saySkipped names the inputs that are no captures: with the reason those that were named,
+// or look damaged; the others of folders together. partial says that there are named ones.
+func (a *app) saySkipped(skipped []ingest.Skipped) (partial bool) {
+	var others []string
+	for _, s := range skipped {
+		if !s.Named && !s.Damage {
+			others = append(others, filepath.Base(s.Path))
+			continue
+		}
+		partial = partial || s.Named
+		fmt.Fprintf(a.err, "skipped: %s: %s\n", s.Path, s.Reason)
+	}
+	switch n := len(others); {
+	case n > 3:
+		fmt.Fprintf(a.err, "skipped: %d files in folders that are no captures (%s, …)\n", n, strings.Join(others[:3], ", "))
+	case n > 0:
+		fmt.Fprintf(a.err, "skipped: no capture: %s\n", strings.Join(others, ", "))
+	}
+	return partial
 }
 
 // openCase tells the services of the case. Sent again with the same run it changes nothing.
@@ -246,7 +267,7 @@ func (a *app) exportProofs(ctx context.Context, data string, cs model.Case, out 
 	return err
 }
 
-func (a *app) sayResult(opt investigateOptions, took time.Duration) error {
+func (a *app) sayResult(opt investigateOptions, took time.Duration, partial bool) error {
 	sum, err := readSummary(opt.out)
 	if err != nil {
 		return err
@@ -260,9 +281,10 @@ func (a *app) sayResult(opt investigateOptions, took time.Duration) error {
 		return err
 	}
 	for _, in := range sum.Inputs {
-		if in.Problems > 0 {
-			return exitError{service.ExitPartial}
-		}
+		partial = partial || in.Problems > 0
+	}
+	if partial {
+		return exitError{service.ExitPartial}
 	}
 	return nil
 }
@@ -286,9 +308,12 @@ func (a *app) spoolStdin(args []string) ([]string, error) {
 		return nil, fmt.Errorf("spool standard input: %w", err)
 	}
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), bufio.NewReaderSize(os.Stdin, 1<<20))
+	n, err := io.Copy(io.MultiWriter(f, h), bufio.NewReaderSize(os.Stdin, 1<<20))
+	if err == nil && n == 0 {
+		err = errors.New("it is empty, expected a pcap or pcapng header")
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, errors.Join(fmt.Errorf("spool standard input: %w", err), os.Remove(f.Name()))
+		return nil, errors.Join(fmt.Errorf("standard input: %w", err), os.Remove(f.Name()))
 	}
 	name := filepath.Join(dir, "stdin-"+hex.EncodeToString(h.Sum(nil))[:16])
 	if err := os.Rename(f.Name(), name); err != nil {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -76,8 +77,41 @@ Exit status: 0 done, 1 a check found something, 2 usage or bad input, 3 partial.
 	f.StringVar(&a.file, "config", "", "configuration `file` (YAML)")
 	f.StringVar(&a.data, "data", "", "data `folder` (default ./tracer-data)")
 	f.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%s: %w; see %s --help", c.CommandPath(), err, c.CommandPath())
+	})
 	root.AddCommand(a.investigate(), a.up(), a.run(), a.query(), a.verify(), a.profile(), a.caseCmd(), a.lab(), a.bench(), a.busCmd(), a.dlq(), a.configCmd(), a.version())
+	plainUsage(root)
 	return root
+}
+
+// plainUsage makes every command say in one sentence what it expected, and a group of
+// commands refuse a name that it does not have.
+func plainUsage(c *cobra.Command) {
+	if c.HasSubCommands() && c.RunE == nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			near := ""
+			c.SuggestionsMinimumDistance = 2
+			if names := c.SuggestionsFor(args[0]); len(names) > 0 {
+				near = " (did you mean " + strings.Join(names, " or ") + "?)"
+			}
+			return fmt.Errorf("%s has no command %q%s; see %s --help", c.CommandPath(), args[0], near, c.CommandPath())
+		}
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	} else if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if check(c, args) == nil {
+				return nil
+			}
+			return fmt.Errorf("expected %s, found %d arguments; see %s --help", strings.TrimSuffix(c.UseLine(), " [flags]"), len(args), c.CommandPath())
+		}
+	}
+	for _, sub := range c.Commands() {
+		plainUsage(sub)
+	}
 }
 
 // load reads the configuration; flags come last.

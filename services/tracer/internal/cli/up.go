@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,10 @@ With --services none only the bus and the store run, for services started by "tr
 			if storeListen != "" {
 				c.Store.Listen = storeListen
 			}
+			// Other commands of this machine find both, with their tokens, in the data folder.
+			if c.Bus.Listen == "" {
+				c.Bus.Listen = "127.0.0.1:0"
+			}
 			if c.Store.Listen == "" {
 				c.Store.Listen = "127.0.0.1:0"
 			}
@@ -54,7 +59,7 @@ With --services none only the bus and the store run, for services started by "tr
 	}
 	f := cmd.Flags()
 	f.StringVar(&services, "services", "all", "all, none or a comma separated `list`")
-	f.StringVar(&busListen, "bus-listen", "", "`address` at which other processes reach the bus (default: not offered)")
+	f.StringVar(&busListen, "bus-listen", "", "`address` at which other processes reach the bus (default 127.0.0.1, any port)")
 	f.StringVar(&storeListen, "store-listen", "", "loopback `address` at which other processes reach the store (default 127.0.0.1, any port)")
 	f.StringVar(&inbox, "inbox", "", "`folder` watched for captures (default DATA/inbox)")
 	f.StringVar(&listen, "listen", "127.0.0.1:8080", "`address` of the API and the web page")
@@ -77,7 +82,37 @@ func serviceNames(list string) ([]string, error) {
 	return names, nil
 }
 
+// free says in one sentence that an address cannot be listened at.
+func free(address, flag string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			err = op.Err
+		}
+		return fmt.Errorf("%s cannot be listened at: %w; name another address with %s", address, err, flag)
+	}
+	return l.Close()
+}
+
 func (a *app) runUp(ctx context.Context, names []string) error {
+	if err := a.config.Validate(); err != nil {
+		return err
+	}
+	if slices.Contains(names, "report") {
+		if err := free(a.config.Report.Listen, "--listen"); err != nil {
+			return err
+		}
+	}
+	if a.config.Bus.URL == "" {
+		if err := free(a.config.Bus.Listen, "--bus-listen"); err != nil {
+			return err
+		}
+	}
+	if a.config.Store.DSN == "" {
+		if err := free(a.config.Store.Listen, "--store-listen"); err != nil {
+			return err
+		}
+	}
 	if slices.Contains(names, "ingest") {
 		if err := os.MkdirAll(a.config.Ingest.Inbox, 0o750); err != nil {
 			return fmt.Errorf("make the inbox: %w", err)
@@ -107,9 +142,15 @@ func (a *app) run() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:       "run SERVICE...",
 		Short:     "Run chosen services against an external NATS and ClickHouse",
+		Long:      "Runs chosen services: " + strings.Join(tracer.Names, ", ") + ".",
 		ValidArgs: tracer.Names,
-		Args:      cobra.MatchAll(cobra.MinimumNArgs(1), cobra.OnlyValidArgs),
+		Args:      cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range args {
+				if !slices.Contains(tracer.Names, name) {
+					return fmt.Errorf("no service %q: expected some of %s", name, strings.Join(tracer.Names, ", "))
+				}
+			}
 			c := &a.config
 			a.external(busURL, storeDSN)
 			if admin != "" {
@@ -121,13 +162,16 @@ func (a *app) run() *cobra.Command {
 			if listen != "" {
 				c.Report.Listen = listen
 			}
+			if c.Store.DSN == "" && !slices.Equal(args, []string{"ingest"}) {
+				return errors.New("store.dsn: expected the address of a ClickHouse, as in --store http://user:password@127.0.0.1:8123/tracer")
+			}
+			if err := c.Validate(); err != nil {
+				return err
+			}
 			ctx := cmd.Context()
 			env, err := service.Connect(ctx, a.log, "tracer-"+strings.Join(args, "-"), c.Common)
 			if err != nil {
 				return err
-			}
-			if env.Store == nil && !slices.Equal(args, []string{"ingest"}) {
-				return errors.Join(errors.New("store.dsn: expected the address of a ClickHouse, as in --store http://user:password@127.0.0.1:8123/tracer"), env.Close(ctx))
 			}
 			services, err := tracer.All(env, c, nil, args...)
 			if err != nil {
