@@ -61,7 +61,8 @@ func (b *Bus) PublishAsync(ctx context.Context, ev cloudevents.Event) error {
 				b.stored(ctx, typ, a)
 				endSpan(span, nil)
 				return
-			case <-ack.Err():
+			case err := <-ack.Err():
+				b.log.Debug("event not stored, trying again", "type", typ, "error", err)
 			case <-ctx.Done():
 			}
 		}

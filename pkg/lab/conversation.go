@@ -314,15 +314,6 @@ func (c *conversation) selective(t int64, dir int, hole, from, to uint32) {
 	c.segment(t, dir, tcpACK, c.p[dir].seq, hole, o, nil)
 }
 
-// keepalive sends a TCP keep-alive probe of dir and its answer.
-func (c *conversation) keepalive(dir int) {
-	c.turn(dir)
-	c.settle(1 - dir)
-	c.segment(c.t, dir, tcpACK, c.p[dir].seq-1, c.p[1-dir].seq, nil, nil)
-	c.turn(1 - dir)
-	c.ack(c.t, 1-dir, c.p[dir].seq)
-}
-
 // fin closes the conversation from dir, both sides in order.
 func (c *conversation) fin(dir int) {
 	c.turn(dir)
@@ -338,10 +329,10 @@ func (c *conversation) fin(dir int) {
 	c.ack(c.t, dir, q.seq)
 }
 
-// reset ends the conversation abruptly from dir.
-func (c *conversation) reset(dir int) {
-	c.turn(dir)
-	c.settle(dir)
+// reset ends the conversation abruptly from its originator.
+func (c *conversation) reset() {
+	c.turn(orig)
+	c.settle(orig)
 	c.due = 0
-	c.segment(c.t, dir, tcpRST|tcpACK, c.p[dir].seq, c.p[1-dir].seq, nil, nil)
+	c.segment(c.t, orig, tcpRST|tcpACK, c.p[orig].seq, c.p[resp].seq, nil, nil)
 }

@@ -131,7 +131,7 @@ func (w *world) ldap(t int64, r *random, h *host, n int, step *Step) int64 {
 
 // rdp begins a remote desktop session ([MS-RDPBCGR]) of the given length; data flows both
 // ways as somebody works.
-func (w *world) rdp(t int64, r *random, a, b *host, user string, length int64, step *Step) int64 {
+func (w *world) rdp(t int64, r *random, a, b *host, user string, length int64, step *Step) {
 	c := w.tcp(t, r, a, b, 3389, step)
 	cookie := append([]byte("Cookie: mstshash="+user+"\r\n"), 1, 0, 8, 0, 3, 0, 0, 0)
 	tpkt := func(kind byte, body []byte) []byte {
@@ -156,5 +156,4 @@ func (w *world) rdp(t int64, r *random, a, b *host, user string, length int64, s
 		c.pause(r.think(5*time.Second, 1.1))
 	}
 	c.bye(orig, false)
-	return c.t
 }

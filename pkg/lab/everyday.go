@@ -105,7 +105,7 @@ func (w *world) visit(t int64, r *random, h *host) {
 		c.pause(r.think(16*time.Second, 0.9))
 		switch {
 		case r.chance(0.15):
-			c.reset(orig)
+			c.reset()
 		case r.chance(0.3):
 			c.bye(resp, true)
 		default:
@@ -308,10 +308,9 @@ func (w *world) guest(h *host) {
 		return t + r.between(50*time.Minute, 70*time.Minute)
 	})
 	w.every(w.start+r.exp(20*time.Minute), func(t int64) int64 {
-		switch {
-		case h.os == windows:
+		if h.os == windows {
 			w.llmnr(t, r, h, pick(r, []string{"wpad", "printer", "fileserver"}))
-		default:
+		} else {
 			w.mdns(t, r, h, pick(r, []string{"_airplay._tcp.local", "_ipp._tcp.local", "_googlecast._tcp.local", "_companion-link._tcp.local"}))
 		}
 		return t + r.exp(12*time.Minute)

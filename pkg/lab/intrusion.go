@@ -277,7 +277,7 @@ func (w *world) internalScan() {
 				case to.kind == "vacant":
 				case win && port == 445, win && port == 3389 && to != n.dc, !win && port == 22:
 					c.accept()
-					c.reset(orig)
+					c.reset()
 				default:
 					c.refuse()
 				}

@@ -188,7 +188,7 @@ func (w *world) radiation() {
 		c := w.syn(t, r, h, to, port, nil)
 		if to == n.web && port == 80 {
 			c.accept()
-			c.reset(orig)
+			c.reset()
 		}
 		return t + r.exp(25*time.Second)
 	})

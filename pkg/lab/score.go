@@ -344,7 +344,7 @@ func (s Verdict) String() string {
 		}
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", x.N, x.Technique, shorten(x.Description, 62), cmp.Or(x.Detector, "-"), detection, edge)
 	}
-	w.Flush() // a strings.Builder takes everything
+	_ = w.Flush() // a strings.Builder takes everything
 	fmt.Fprintf(&b, "\ndetections: %d of %d steps found, %d related, %d false (%d of medium severity and above)\n", s.Found, s.Expected, len(s.Related), len(s.False), s.Grave)
 	for _, f := range s.False {
 		fmt.Fprintf(&b, "  false: %s [%s] %s\n", f.Detector, f.Severity, f.Title)

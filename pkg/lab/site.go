@@ -21,7 +21,6 @@ type site struct {
 	tls13  bool
 	hybrid bool // server offers the hybrid post-quantum group
 	weight int  // of page visits, 0: not browsed
-	cname  string
 }
 
 // zone is all the names of the scenario.

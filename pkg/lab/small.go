@@ -27,7 +27,7 @@ func (w *world) ntp(t int64, r *random, a, b *host) {
 }
 
 // ping is a series of echo requests with answers.
-func (w *world) ping(t int64, r *random, a, b *host, n int, step *Step) int64 {
+func (w *world) ping(t int64, r *random, a, b *host, n int, step *Step) {
 	c := w.between(t, r, a, b, protoICMP, false)
 	c.step, c.last = step, orig
 	id := uint32(r.u16()) << 16
@@ -44,7 +44,6 @@ func (w *world) ping(t int64, r *random, a, b *host, n int, step *Step) int64 {
 		c.icmp(resp, 0, 0, id|uint32(i+1), data)
 		c.pause(second)
 	}
-	return c.t
 }
 
 // cast sends one datagram to a multicast or broadcast address of the wireless segment.

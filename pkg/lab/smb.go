@@ -71,12 +71,12 @@ func (s *smbSession) frame(dir int, command uint16, status uint32, body []byte) 
 	return b
 }
 
-// call sends a request and its response.
-func (s *smbSession) call(command uint16, request []byte, status uint32, response []byte) {
+// call sends a request and its successful response.
+func (s *smbSession) call(command uint16, request, response []byte) {
 	c := s.c
 	c.send(orig, s.frame(orig, command, 0, request))
 	c.pause(c.r.think(450*time.Microsecond, 0.7))
-	c.send(resp, s.frame(resp, command, status, response))
+	c.send(resp, s.frame(resp, command, 0, response))
 	s.message++
 }
 
@@ -94,7 +94,7 @@ func (w *world) smb(t int64, r *random, a, b *host, user string, step *Step) *sm
 	ans = le32(ans, 0x7f, 8388608, 8388608, 8388608)
 	ans = le64(ans, fileTime(c.t), 0)
 	ans = append(le32(le16(ans, 128, uint16(len(spnego))), 0), spnego...)
-	s.call(smbNegotiate, req, 0, ans)
+	s.call(smbNegotiate, req, ans)
 
 	setup := func(token []byte) []byte {
 		b := le16(nil, 25)
@@ -138,7 +138,7 @@ func (w *world) smb(t int64, r *random, a, b *host, user string, step *Step) *sm
 	}
 	auth = append(le32(auth, flags), 10, 0, 0x61, 0x4a, 0, 0, 0, 15)
 	auth = append(r.append(auth, 16), payload...)
-	s.call(smbSessionSetup, setup(auth), 0, accept(nil))
+	s.call(smbSessionSetup, setup(auth), accept(nil))
 	return s
 }
 
@@ -172,7 +172,7 @@ func (s *smbSession) open(name string, access, disposition uint32, size int) {
 	ans := le32(append(le16(nil, 89), 0, 0), 1)
 	ans = le64(ans, now, now, now, now, uint64(size), uint64(size))
 	ans = append(le32(ans, 0x20, 0), s.file...)
-	s.call(smbCreate, req, 0, le32(ans, 0, 0))
+	s.call(smbCreate, req, le32(ans, 0, 0))
 }
 
 // write puts n opaque bytes, beginning with data, into the open file.
@@ -181,13 +181,13 @@ func (s *smbSession) write(data []byte, n int) {
 		part := min(n-off, 65536)
 		req := le32(le16(nil, 49, 112), uint32(part))
 		req = append(le64(req, uint64(off)), s.file...)
-		req = le32(le16(le32(req, 0, 0), 0, 0), 0)
+		req = le32(le16(le32(req, 0), 0, 0), 0)
 		at := len(req)
 		req = s.c.r.append(req, part)
 		if off == 0 {
 			copy(req[at:], data)
 		}
-		s.call(smbWrite, req, 0, le16(le32(le16(nil, 17, 0), uint32(part), 0), 0, 0))
+		s.call(smbWrite, req, le16(le32(le16(nil, 17, 0), uint32(part), 0), 0, 0))
 		off += part
 	}
 }
@@ -198,9 +198,9 @@ func (s *smbSession) read(n int) {
 		part := min(n-off, 65536)
 		req := le32(append(le16(nil, 49), 80, 0), uint32(part))
 		req = append(le64(req, uint64(off)), s.file...)
-		req = append(le16(le32(req, 0, 0, 0), 0, 0), 0)
+		req = append(le16(le32(req, 0, 0), 0, 0), 0)
 		ans := le32(append(le16(nil, 17), 80, 0), uint32(part), 0, 0)
-		s.call(smbRead, req, 0, s.c.r.append(ans, part))
+		s.call(smbRead, req, s.c.r.append(ans, part))
 		off += part
 	}
 }
@@ -208,7 +208,7 @@ func (s *smbSession) read(n int) {
 // close gives the file back.
 func (s *smbSession) close() {
 	req := append(le32(le16(nil, 24, 0), 0), s.file...)
-	s.call(smbClose, req, 0, append(le16(nil, 60), make([]byte, 58)...))
+	s.call(smbClose, req, append(le16(nil, 60), make([]byte, 58)...))
 }
 
 // rpc sends a remote procedure call over the open pipe and its answer.
@@ -218,14 +218,14 @@ func (s *smbSession) rpc(request, response []byte) {
 	req = le32(req, 120, uint32(len(request)), 0, 120, 0, 4280, 1, 0)
 	ans := append(le32(le16(nil, 49, 0), transceive), s.file...)
 	ans = le32(ans, 112, 0, 112, uint32(len(response)), 0, 0)
-	s.call(smbIoctl, append(req, request...), 0, append(ans, response...))
+	s.call(smbIoctl, append(req, request...), append(ans, response...))
 }
 
 // end logs off and closes the connection.
 func (s *smbSession) end() {
 	s.tree = 0
-	s.call(smbLogoff, le16(nil, 4, 0), 0, le16(nil, 4, 0))
-	s.c.reset(orig)
+	s.call(smbLogoff, le16(nil, 4, 0), le16(nil, 4, 0))
+	s.c.reset()
 }
 
 // Interfaces of remote procedure calls, in wire form with their version.

@@ -44,7 +44,9 @@ func appendVector(b []byte, n int, data []byte) []byte {
 	return append(b, data...)
 }
 
-func appendList(b []byte, list []uint16, g uint16) []byte {
+// vector is the list as it stands in a message, with g for its GREASE.
+func vector(list []uint16, g uint16) []byte {
+	b := make([]byte, 0, 2*len(list))
 	for _, v := range list {
 		if v == grease {
 			v = g
@@ -65,7 +67,7 @@ func (c *client) clientHello(r *random, s *tlsSession) []byte {
 	default:
 		b = append(b, 0)
 	}
-	b = appendVector(b, 2, appendList(nil, c.ciphers, greaseAt()))
+	b = appendVector(b, 2, vector(c.ciphers, greaseAt()))
 	b = append(b, 1, 0)
 	list := append([]uint16(nil), c.extensions...)
 	if c.permute { // all but the GREASE at both ends
@@ -96,14 +98,14 @@ func (c *client) clientHello(r *random, s *tlsSession) []byte {
 		case 5:
 			body = []byte{1, 0, 0, 0, 0}
 		case 10:
-			body = appendVector(nil, 2, appendList(nil, c.groups, group))
+			body = appendVector(nil, 2, vector(c.groups, group))
 		case 11:
 			body = []byte{1, 0}
 			if c.name == "openssl" || c.name == "implant" {
 				body = []byte{3, 0, 1, 2}
 			}
 		case 13:
-			body = appendVector(nil, 2, appendList(nil, c.signatures, 0))
+			body = appendVector(nil, 2, vector(c.signatures, 0))
 		case 15:
 			body = []byte{1}
 		case 16:
@@ -134,7 +136,7 @@ func (c *client) clientHello(r *random, s *tlsSession) []byte {
 			identity := r.append(appendVector(nil, 2, r.bytes(192)), 4)
 			body = appendVector(appendVector(nil, 2, identity), 2, appendVector(nil, 1, r.bytes(32)))
 		case 43:
-			body = appendVector(nil, 1, appendList(nil, c.versions, version))
+			body = appendVector(nil, 1, vector(c.versions, version))
 		case 45:
 			body = []byte{1, 1}
 		case 51:

@@ -57,7 +57,7 @@ func (c *DNSs) columns() []named {
 
 // Append adds a row.
 func (c *DNSs) Append(v *model.DNS) {
-	c.Endpoints.append(&v.Endpoints)
+	c.appendEndpoints(&v.Endpoints)
 	c.TransID.Append(v.TransID)
 	c.RTTMicros.Append(v.RTTMicros)
 	c.Query.Append(v.Query)
@@ -80,7 +80,7 @@ func (c *DNSs) Append(v *model.DNS) {
 
 // Row writes row i to v.
 func (c *DNSs) Row(i int, v *model.DNS) {
-	c.Endpoints.row(i, &v.Endpoints)
+	c.rowEndpoints(i, &v.Endpoints)
 	v.TransID = c.TransID.Row(i)
 	v.RTTMicros = c.RTTMicros.Row(i)
 	v.Query = c.Query.Row(i)

@@ -34,7 +34,7 @@ func (c *Endpoints) columns() []named {
 	return c.table
 }
 
-func (c *Endpoints) append(v *model.Endpoints) {
+func (c *Endpoints) appendEndpoints(v *model.Endpoints) {
 	c.FlowID.Append(v.FlowID)
 	c.EvidenceID.Append(v.EvidenceID)
 	c.TS.Append(v.TS)
@@ -46,7 +46,7 @@ func (c *Endpoints) append(v *model.Endpoints) {
 	c.Proto.Append(v.Proto)
 }
 
-func (c *Endpoints) row(i int, v *model.Endpoints) {
+func (c *Endpoints) rowEndpoints(i int, v *model.Endpoints) {
 	v.FlowID = c.FlowID.Row(i)
 	v.EvidenceID = c.EvidenceID.Row(i)
 	v.TS = c.TS.Row(i)

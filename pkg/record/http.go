@@ -59,7 +59,7 @@ func (c *HTTPs) columns() []named {
 
 // Append adds a row.
 func (c *HTTPs) Append(v *model.HTTP) {
-	c.Endpoints.append(&v.Endpoints)
+	c.appendEndpoints(&v.Endpoints)
 	c.Method.Append(v.Method)
 	c.Host.Append(v.Host)
 	c.URI.Append(v.URI)
@@ -83,7 +83,7 @@ func (c *HTTPs) Append(v *model.HTTP) {
 
 // Row writes row i to v.
 func (c *HTTPs) Row(i int, v *model.HTTP) {
-	c.Endpoints.row(i, &v.Endpoints)
+	c.rowEndpoints(i, &v.Endpoints)
 	v.Method = c.Method.Row(i)
 	v.Host = c.Host.Row(i)
 	v.URI = c.URI.Row(i)

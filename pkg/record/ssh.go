@@ -71,7 +71,7 @@ func (c *SSHs) columns() []named {
 
 // Append adds a row.
 func (c *SSHs) Append(v *model.SSH) {
-	c.Endpoints.append(&v.Endpoints)
+	c.appendEndpoints(&v.Endpoints)
 	c.Client.Append(v.Client)
 	c.Server.Append(v.Server)
 	c.ClientKex.Append(v.ClientKex)
@@ -97,7 +97,7 @@ func (c *SSHs) Append(v *model.SSH) {
 
 // Row writes row i to v.
 func (c *SSHs) Row(i int, v *model.SSH) {
-	c.Endpoints.row(i, &v.Endpoints)
+	c.rowEndpoints(i, &v.Endpoints)
 	v.Client = c.Client.Row(i)
 	v.Server = c.Server.Row(i)
 	v.ClientKex = c.ClientKex.Row(i)

@@ -113,7 +113,7 @@ func (c *TLSs) columns() []named {
 
 // Append adds a row.
 func (c *TLSs) Append(v *model.TLS) {
-	c.Endpoints.append(&v.Endpoints)
+	c.appendEndpoints(&v.Endpoints)
 	c.Transport.Append(v.Transport)
 	c.Version.Append(v.Version)
 	c.Cipher.Append(v.Cipher)
@@ -160,7 +160,7 @@ func (c *TLSs) Append(v *model.TLS) {
 
 // Row writes row i to v.
 func (c *TLSs) Row(i int, v *model.TLS) {
-	c.Endpoints.row(i, &v.Endpoints)
+	c.rowEndpoints(i, &v.Endpoints)
 	v.Transport = c.Transport.Row(i)
 	v.Version = c.Version.Row(i)
 	v.Cipher = c.Cipher.Row(i)

@@ -139,7 +139,7 @@ func (s *Store) migrate(ctx context.Context, files fs.FS) error {
 	}
 	d := dialect{Database: s.cfg.Database, cluster: s.cfg.Cluster}
 	for _, sql := range d.journal() {
-		if err := s.exec(ctx, "", sql); err != nil {
+		if err := s.exec(ctx, sql); err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
 	}
@@ -164,13 +164,13 @@ func (s *Store) migrate(ctx context.Context, files fs.FS) error {
 			return err
 		}
 		for _, sql := range statements {
-			if err := s.exec(ctx, "", sql); err != nil {
+			if err := s.exec(ctx, sql); err != nil {
 				return fmt.Errorf("migration %d %s: %w", m.version, m.name, err)
 			}
 		}
 		note := fmt.Sprintf("INSERT INTO %s.schema_migration (version, name, checksum) SELECT %d, %s, %s",
 			quoteName(d.Database), m.version, quoteText(m.name), quoteText(m.checksum))
-		if err := s.exec(ctx, "", note); err != nil {
+		if err := s.exec(ctx, note); err != nil {
 			return fmt.Errorf("migration %d %s: %w", m.version, m.name, err)
 		}
 	}

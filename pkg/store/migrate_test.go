@@ -129,7 +129,7 @@ func TestClusterForm(t *testing.T) {
 		list = append(list, statements...)
 	}
 	for _, sql := range list {
-		if err := s.exec(t.Context(), "", "EXPLAIN AST "+sql); err != nil {
+		if err := s.exec(t.Context(), "EXPLAIN AST "+sql); err != nil {
 			t.Errorf("%v in\n%s", err, sql)
 		}
 	}

@@ -27,7 +27,7 @@ func (s *Store) read(ctx context.Context, table, condition string, values map[st
 		return fmt.Errorf("read %s: %w", table, err)
 	}
 	result := newResult(resp)
-	defer result.Close()
+	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(result, maxRead+1))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", table, err)

@@ -147,7 +147,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	// Without a database: it may have to be made first.
-	err = s.retry(ctx, "first request", func() error { return s.exec(ctx, "", "SELECT 1") })
+	err = s.retry(ctx, "first request", func() error { return s.exec(ctx, "SELECT 1") })
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", s.base.Redacted(), err)
 	}
@@ -199,9 +199,9 @@ func (s *Store) post(ctx context.Context, database, sql string, parameters map[s
 	return resp, nil
 }
 
-// exec runs a statement without result.
-func (s *Store) exec(ctx context.Context, database, sql string) error {
-	resp, err := s.post(ctx, database, sql, nil, nil)
+// exec runs a statement without result; its tables are named with their database.
+func (s *Store) exec(ctx context.Context, sql string) error {
+	resp, err := s.post(ctx, "", sql, nil, nil)
 	if err != nil {
 		return err
 	}
@@ -210,8 +210,7 @@ func (s *Store) exec(ctx context.Context, database, sql string) error {
 
 // drain reads a response to its end, for the error that may stand there.
 func drain(resp *http.Response) error {
-	r := newResult(resp)
-	defer r.Close()
-	_, err := io.Copy(io.Discard, r)
+	defer resp.Body.Close()
+	_, err := io.Copy(io.Discard, newResult(resp))
 	return err
 }

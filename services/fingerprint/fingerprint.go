@@ -112,7 +112,6 @@ type Service struct {
 	mu    sync.Mutex
 	own   map[string]*Profile // of the bucket
 	force *ProfileSet
-	ready bool // the bucket was read
 }
 
 type counters struct {

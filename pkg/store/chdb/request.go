@@ -348,7 +348,7 @@ func (b *body) Close() error {
 		return nil
 	}
 	b.closed = true
-	_ = b.stream.close(b.err == io.EOF)
+	_ = b.stream.close(errors.Is(b.err, io.EOF))
 	b.buf, b.err = nil, errors.New("read from a closed result")
 	b.release()
 	return nil

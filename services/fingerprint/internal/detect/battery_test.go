@@ -53,7 +53,7 @@ func only(from, to time.Duration, of series) series {
 }
 
 // bursts is a person who reads pages: many connections at once, then a pause.
-func bursts(r *rand.Rand, w time.Duration) (at []float64, b []uint64) {
+func bursts(r *rand.Rand, _ time.Duration) (at []float64, b []uint64) {
 	for t := 9 * 3600.0; t < 17*3600; t += 900 * r.ExpFloat64() {
 		u := t
 		for range 5 + r.IntN(20) {

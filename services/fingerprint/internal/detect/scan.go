@@ -102,13 +102,12 @@ func isProbe(c store.Contact) bool {
 
 // scanHit is one group that was judged to be a scan.
 type scanHit struct {
-	group    store.ScanGroup
-	probes   []store.Contact
-	judged   int
-	refused  int
-	empty    int
-	silent   int
-	entities string // what it was about, for the sentence: a port or a host
+	group   store.ScanGroup
+	probes  []store.Contact
+	judged  int
+	refused int
+	empty   int
+	silent  int
 }
 
 func judge(g store.ScanGroup) (scanHit, bool) {

@@ -33,12 +33,12 @@ func JA4(t *model.TLS) JA4Set {
 	exts := without(t.ClientExtensions)
 	a := ja4a(t, len(ciphers), exts)
 
-	orderC, orderE := appendHexList(nil, ciphers), appendHexList(nil, exts)
+	orderC, orderE := hexList(ciphers), hexList(exts)
 	slices.Sort(ciphers)
 	exts = slices.DeleteFunc(exts, func(v uint16) bool { return v == extServerName || v == extALPN })
 	slices.Sort(exts)
-	sortC, sortE := appendHexList(nil, ciphers), appendHexList(nil, exts)
-	if sigs := appendHexList(nil, without(t.ClientSigAlgs)); len(sigs) > 0 {
+	sortC, sortE := hexList(ciphers), hexList(exts)
+	if sigs := hexList(without(t.ClientSigAlgs)); len(sigs) > 0 {
 		orderE = append(append(orderE, '_'), sigs...)
 		sortE = append(append(sortE, '_'), sigs...)
 	}
@@ -139,9 +139,9 @@ func without(values []uint16) []uint16 {
 
 const digits = "0123456789abcdef"
 
-// appendHexList appends the values in four hexadecimal digits each, joined by commas.
-func appendHexList(dst []byte, values []uint16) []byte {
-	dst = slices.Grow(dst, 5*len(values)+8)
+// hexList is the values in four hexadecimal digits each, joined by commas.
+func hexList(values []uint16) []byte {
+	dst := make([]byte, 0, 5*len(values)+8)
 	for i, v := range values {
 		if i > 0 {
 			dst = append(dst, ',')

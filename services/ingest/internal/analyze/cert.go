@@ -81,17 +81,17 @@ const (
 // break rules that do not hinder reading them.
 type der []byte
 
-// next splits off the first value: its tag, contents, and whole encoding.
-func (d *der) next() (tag byte, content, whole der, ok bool) {
+// next splits off the first value: its tag and contents.
+func (d *der) next() (tag byte, content der, ok bool) {
 	b := *d
 	if len(b) < 2 || b[0]&0x1f == 0x1f {
-		return 0, nil, nil, false
+		return 0, nil, false
 	}
 	n, head := int(b[1]), 2
 	if n&0x80 != 0 {
 		count := n & 0x7f
 		if count == 0 || count > 4 || len(b) < 2+count {
-			return 0, nil, nil, false
+			return 0, nil, false
 		}
 		n = 0
 		for _, ch := range b[2 : 2+count] {
@@ -100,16 +100,16 @@ func (d *der) next() (tag byte, content, whole der, ok bool) {
 		head += count
 	}
 	if n < 0 || n > len(b)-head {
-		return 0, nil, nil, false
+		return 0, nil, false
 	}
 	*d = b[head+n:]
-	return b[0], b[head : head+n], b[:head+n], true
+	return b[0], b[head : head+n], true
 }
 
 // want is next for a value that must have the tag.
 func (d *der) want(tag byte) (content der, ok bool) {
 	save := *d
-	got, content, _, ok := d.next()
+	got, content, ok := d.next()
 	if !ok || got != tag {
 		*d = save
 		return nil, false
@@ -143,7 +143,7 @@ func parseCertificate(raw []byte, r *model.TLS) bool {
 	if _, ok = tbs.want(derSequence); !ok { // signature algorithm
 		return false
 	}
-	tag, issuer, _, ok := tbs.next()
+	tag, issuer, ok := tbs.next()
 	if !ok || tag != derSequence {
 		return false
 	}
@@ -166,7 +166,7 @@ func parseCertificate(raw []byte, r *model.TLS) bool {
 	}
 	r.CertKeyType, r.CertKeyBits = keyFacts(key)
 	for len(tbs) > 0 {
-		tag, content, _, ok := tbs.next()
+		tag, content, ok := tbs.next()
 		if !ok {
 			return false
 		}
@@ -201,7 +201,7 @@ var (
 // certTime reads UTCTime or GeneralizedTime (RFC 5280 section 4.1.2.5), zero if it is
 // none; times before 1900 and after 2299 are set to these bounds.
 func certTime(d *der) model.Time {
-	tag, b, _, ok := d.next()
+	tag, b, ok := d.next()
 	if !ok {
 		return 0
 	}
@@ -261,7 +261,7 @@ func nameText(name der) string {
 			if !ok {
 				break
 			}
-			tag, value, _, ok := pair.next()
+			tag, value, ok := pair.next()
 			if !ok {
 				break
 			}
@@ -403,7 +403,7 @@ func extensionFacts(d der, r *model.TLS) bool {
 			return false
 		}
 		for len(names) > 0 && len(r.CertSANs) < certMaxSANs {
-			tag, b, _, ok := names.next()
+			tag, b, ok := names.next()
 			if !ok {
 				return false
 			}

@@ -283,7 +283,7 @@ func TestAll(t *testing.T) {
 				if os.Getenv("CI") != "" {
 					t.Fatal("want files are not written in CI")
 				}
-				if err := os.WriteFile(want, []byte(got), 0o644); err != nil { //nolint:gosec // part of the repository
+				if err := os.WriteFile(want, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

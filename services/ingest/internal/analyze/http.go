@@ -22,7 +22,7 @@ const (
 	httpMaxHold    = 16 << 10 // bytes of a client that speaks before its CONNECT is answered
 )
 
-func matchHTTP(fromOrig bool, first []byte) Verdict {
+func matchHTTP(_ bool, first []byte) Verdict {
 	for len(first) > 0 && (first[0] == '\r' || first[0] == '\n') { // RFC 9112 section 2.2
 		first = first[1:]
 	}
@@ -554,13 +554,11 @@ func (a *httpAnalyzer) lose(kind int) {
 // which requests is not known any more, so that what is pending is emitted as it is; but a single
 // request is answered by the next response, and what the other direction is reading goes on.
 func (a *httpAnalyzer) resync(kind int, data []byte) bool {
-	v := No
+	match := matchStatusLine
 	if kind == requests {
-		v = matchRequestLine(data)
-	} else {
-		v = matchStatusLine(data)
+		match = matchRequestLine
 	}
-	if v != Yes {
+	if match(data) != Yes {
 		return false
 	}
 	d := &a.dir[kind]

@@ -154,7 +154,7 @@ func TestTLSHandshakes(t *testing.T) {
 				CurvePreferences: []tls.CurveID{tls.CurveP384, tls.CurveP256, tls.X25519},
 			}
 			client := &tls.Config{
-				InsecureSkipVerify: true, ServerName: "SRV.Example", MinVersion: v.version, MaxVersion: v.version, //nolint:gosec // old versions are what is tested
+				InsecureSkipVerify: true, ServerName: "SRV.Example", MinVersion: v.version, MaxVersion: v.version,
 				NextProtos: []string{"http/1.1", "h2"}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
 			}
 			if v.suite != 0 {
@@ -231,7 +231,7 @@ func TestTLSBehindConnect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inner := converse(t, &tls.Config{InsecureSkipVerify: true, ServerName: "inner.example", MaxVersion: tls.VersionTLS12}, //nolint:gosec // no certificate to trust here
+	inner := converse(t, &tls.Config{InsecureSkipVerify: true, ServerName: "inner.example", MaxVersion: tls.VersionTLS12},
 		&tls.Config{Certificates: []tls.Certificate{certificate(t, ec, ec.Public())}})
 	ask := step{fromOrig: true, data: []byte("CONNECT inner.example:443 HTTP/1.1\r\nHost: inner.example:443\r\n\r\n")}
 	grant := step{data: []byte("HTTP/1.1 200 OK\r\n\r\n")}

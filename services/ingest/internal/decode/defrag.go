@@ -46,7 +46,6 @@ type defrag struct {
 	last    *datagram
 	free    []*datagram
 	held    int
-	out     []byte
 }
 
 func (g *defrag) reset() {

@@ -266,7 +266,7 @@ func (p *Pool) wait(s *Stream, seq, upper uint64, data []byte) {
 				part = data[:min(n, uint64(len(data)))]
 				data = data[len(part):]
 			}
-			prev = p.link(s, prev, seq, seq+n, part)
+			p.link(s, prev, seq, seq+n, part)
 			seq += n
 			g = &p.segs[i]
 		}
@@ -285,7 +285,7 @@ func (p *Pool) wait(s *Stream, seq, upper uint64, data []byte) {
 	}
 }
 
-func (p *Pool) link(s *Stream, prev uint32, seq, upper uint64, data []byte) uint32 {
+func (p *Pool) link(s *Stream, prev uint32, seq, upper uint64, data []byte) {
 	i := p.alloc(seq, upper, data)
 	if prev == 0 {
 		p.segs[i].next = s.head
@@ -299,7 +299,6 @@ func (p *Pool) link(s *Stream, prev uint32, seq, upper uint64, data []byte) uint
 	}
 	s.count++
 	s.bytes += uint32(upper - seq)
-	return i
 }
 
 // deliver hands over what follows without a hole.
