@@ -4,6 +4,7 @@ package content
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -161,7 +162,7 @@ func New(in Input) *Report {
 		Detections: detections(in.Detections), Traces: traces(in.Traces), Traffic: in.Traffic, Files: []File{},
 	}
 	if r.Title == "" {
-		r.Title = "Network evidence " + in.Case.CaseID
+		r.Title = titleOf(in.Case)
 	}
 	if len(r.Detections) > 0 {
 		r.Severity = r.Detections[0].Severity
@@ -183,6 +184,28 @@ func New(in Input) *Report {
 	r.Limits = limits(r)
 	r.Summary = summary(r)
 	return r
+}
+
+// titleOf names a case without a title after its inputs.
+func titleOf(c model.Case) string {
+	var names []string
+	for _, in := range c.Inputs {
+		if in.Name != "" {
+			names = append(names, in.Name)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	switch n := len(names); n {
+	case 0:
+		return "Network evidence " + c.CaseID
+	case 1:
+		return names[0]
+	case 2:
+		return names[0] + " and " + names[1]
+	default:
+		return fmt.Sprintf("%s, %s and %d more", names[0], names[1], n-2)
+	}
 }
 
 // detections are sorted from severe to slight, then by time, without the run.

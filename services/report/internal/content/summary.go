@@ -64,12 +64,26 @@ func headline(r *Report) Paragraph {
 	}}}
 	if n := len(r.Traces); n > 0 {
 		var traceIDs []string
+		traced := map[string]bool{}
 		for _, t := range r.Traces {
 			traceIDs = append(traceIDs, t.TraceID)
+			for _, id := range t.From {
+				traced[id] = true
+			}
 		}
-		text := "They belong together in one trace."
+		who, rest := "They", ""
+		if out := len(r.Detections) - len(traced); out > 0 && len(traced) > 0 {
+			who, rest = fmt.Sprintf("%d of them", len(traced)), " The others are too weak, each by itself, to belong to a trace."
+			if out == 1 {
+				rest = " The other is too weak by itself to belong to a trace."
+			}
+		}
+		text := who + " belong together in one trace." + rest
+		if len(traced) == 1 {
+			text = map[bool]string{true: "It makes one trace.", false: "1 of them makes one trace."}[len(r.Detections) == 1] + rest
+		}
 		if n > 1 {
-			text = fmt.Sprintf("They form %d traces that the evidence does not connect with each other.", n)
+			text = fmt.Sprintf("%s form %d traces that the evidence does not connect with each other.%s", who, n, rest)
 		}
 		p.Statements = append(p.Statements, Statement{text, traceIDs})
 	}
@@ -274,8 +288,16 @@ func done(r *Report) Paragraph {
 			if verb == "" {
 				verb = verbs[model.PhaseUnknown]
 			}
-			if a.phase == model.PhaseExploit && a.outbound {
+			switch {
+			case a.phase == model.PhaseExploit && a.outbound:
 				verb = "fetched hostile content from"
+			case a.phase == model.PhaseC2 && edges[0].Direction == "lateral":
+				verb = "held a channel to"
+				if strings.Contains(edges[0].Service, "dns") {
+					verb = "tunnelled through"
+				}
+			case a.phase == model.PhaseCredential && strings.HasPrefix(edges[0].Technique, "T1003"):
+				verb = "took credentials from"
 			}
 			how := ""
 			if s := edges[0].Service; s != "" && len(edges) == 1 {
@@ -300,8 +322,19 @@ func left(r *Report) Paragraph {
 		for _, e := range t.Edges {
 			switch {
 			case e.Phase == model.PhaseExfil:
+				what, from := Bytes(e.OrigBytes), label(r, e.OrigIP)
+				if d := tunnelOf(r, &e); d != nil {
+					for _, n := range d.Numbers {
+						if n.Name == "carried" {
+							what = "Up to " + Bytes(uint64(n.Value)) + ", carried in DNS names,"
+						}
+					}
+					if d.OrigIP != e.OrigIP && d.OrigIP.IsValid() {
+						from = label(r, d.OrigIP) + " through " + from
+					}
+				}
 				p.Statements = append(p.Statements, Statement{
-					fmt.Sprintf("%s went from %s to %s between %s and %s (%s).", Bytes(e.OrigBytes), label(r, e.OrigIP), label(r, e.RespIP), When(e.Start), When(e.End), sure(e.Confidence)),
+					fmt.Sprintf("%s went from %s to %s between %s and %s (%s).", what, from, label(r, e.RespIP), When(e.Start), When(e.End), sure(e.Confidence)),
 					[]string{e.EdgeID},
 				})
 			case e.Phase == model.PhaseC2 && e.Direction != "lateral":
@@ -330,6 +363,19 @@ func left(r *Report) Paragraph {
 		p.Statements = append(p.Statements, Statement{"No transfer of data out of the network was recognised.", traceIDs})
 	}
 	return p
+}
+
+// tunnelOf is the DNS tunnel that an edge is drawn for; where a resolver passed it on, that
+// of the host behind it.
+func tunnelOf(r *Report, e *model.TraceEdge) *model.Detection {
+	var found *model.Detection
+	for i := range r.Detections {
+		d := &r.Detections[i]
+		if d.Detector == "dns_tunnel" && slices.Contains(e.Detections, d.DetectionID) && (found == nil || found.OrigIP == e.OrigIP) {
+			found = d
+		}
+	}
+	return found
 }
 
 func surety(r *Report) Paragraph {

@@ -123,6 +123,7 @@ func New(lim Limits, caseID, run string, begin model.Time, dets []model.Detectio
 			pairs[i] = m.pairsOf(&dets[i], byID)
 		}
 	}
+	m.deliver(dets, pairs)
 	pairs = m.weigh(dets, pairs)
 	for i := range dets {
 		m.probe(&dets[i], pairs[i])

@@ -134,8 +134,12 @@ func (m *Map) draw(d *model.Detection, pairs []pair) {
 			service = serviceOf(store.Exchange{Proto: f.Proto, RespPort: f.RespPort, Service: f.Service})
 		}
 		e := m.edge(edgeKey{p.orig, p.resp, p.phase, service})
-		if e.dets[d.DetectionID] = d; p.technique != "" {
-			e.instead, e.remark = p.technique, p.remark()
+		e.dets[d.DetectionID] = d
+		if p.technique != "" {
+			e.instead = p.technique
+		}
+		if p.remark != "" {
+			e.remark = p.remark
 		}
 		for _, a := range p.actors {
 			e.actors[a] = true

@@ -17,6 +17,7 @@ type pair struct {
 	orig, resp netip.Addr
 	phase      string
 	technique  string        // of this pair where it is not that of the detection
+	remark     string        // why it is in another phase than the detection
 	flows      []*model.Flow // sorted by start, id; may be empty when the detection lists none
 	strong     bool          // it makes its hosts suspicious by itself
 
@@ -44,16 +45,32 @@ func (p pair) who() []netip.Addr {
 	return []netip.Addr{p.orig}
 }
 
-// remark tells why the pair is in another phase than the detection that named it.
-func (p pair) remark() string {
-	if p.asked != nil {
-		return fmt.Sprintf(" So much in the names is data that went out, besides commands: %s of queries.", bytesText(p.asked.OrigBytes))
+// deliver moves what a host fetched from outside in the minutes after it was attacked into
+// the phase of the attack: that is how an exploit brings in its code.
+func (m *Map) deliver(dets []model.Detection, pairs [][]pair) {
+	attacked := map[netip.Addr][]model.Time{}
+	for i, list := range pairs {
+		for _, p := range list {
+			if entering(p.phase) && m.internal(p.resp) && severityRank(dets[i].Severity) >= severityRank(model.SeverityMedium) {
+				for _, f := range p.flows {
+					attacked[p.resp] = append(attacked[p.resp], f.Start)
+				}
+			}
+		}
 	}
-	var out, in uint64
-	for _, f := range p.flows {
-		out, in = out+f.OrigBytes, in+f.RespBytes
+	for i, list := range pairs {
+		for k := range list {
+			p := &list[k]
+			if p.phase != model.PhaseC2 || dets[i].Technique != ingressTransfer || m.internal(p.resp) || len(p.flows) == 0 {
+				continue
+			}
+			for _, at := range attacked[p.orig] {
+				if d := p.flows[0].Start.Sub(at); d >= 0 && d <= fetchWithin {
+					p.phase, p.remark = model.PhaseExploit, fmt.Sprintf(" The host had been attacked %s before: this is how the attack brought in its code.", durationText(d))
+				}
+			}
+		}
 	}
-	return fmt.Sprintf(" A session followed, with %s sent and %s received, so the login was not only tried.", bytesText(out), bytesText(in))
 }
 
 // probe remembers who probed whom, so that what follows can be told from the probing.
@@ -89,13 +106,13 @@ func (m *Map) pairsOf(d *model.Detection, byID map[model.FlowID]*model.Flow) []p
 		if f == nil || !host(f.OrigIP) || !host(f.RespIP) {
 			continue
 		}
-		phase, technique := d.Phase, ""
+		p := pair{orig: f.OrigIP, resp: f.RespIP, phase: d.Phase}
 		if d.Phase == model.PhaseCredential {
-			phase, technique = m.session(f)
+			m.session(&p, f)
 		}
-		k := key{f.OrigIP, f.RespIP, phase}
+		k := key{p.orig, p.resp, p.phase}
 		if by[k] == nil {
-			by[k] = &pair{orig: f.OrigIP, resp: f.RespIP, phase: phase, technique: technique}
+			by[k] = &p
 		}
 		by[k].flows = append(by[k].flows, f)
 	}
@@ -129,15 +146,16 @@ const sessionBytes = 24_000
 
 // session tells a login that was only tried from one that a session followed: that one is
 // itself the way onward.
-func (m *Map) session(f *model.Flow) (phase, technique string) {
+func (m *Map) session(p *pair, f *model.Flow) {
 	r, ok := remoteOf(store.Exchange{Proto: f.Proto, RespPort: f.RespPort, Service: f.Service})
 	if !ok || failed[f.ConnState] || f.OrigBytes == 0 || f.RespBytes == 0 || f.OrigBytes+f.RespBytes < sessionBytes || !m.internal(f.RespIP) {
-		return model.PhaseCredential, ""
+		return
 	}
+	p.phase, p.technique = model.PhaseTraversal, r.Technique
 	if !m.internal(f.OrigIP) {
-		return model.PhaseExploit, "T1133"
+		p.phase, p.technique = model.PhaseExploit, "T1133"
 	}
-	return model.PhaseTraversal, r.Technique
+	p.remark = fmt.Sprintf(" A session followed, with %s sent and %s received, so the login was not only tried.", bytesText(f.OrigBytes), bytesText(f.RespBytes))
 }
 
 // strongFrom is the confidence from which a detection of low severity, once something

@@ -14,6 +14,8 @@ const (
 	mapperPort   = 135   // endpoint mapper of DCE/RPC
 	kerberosPort = 88    // what uses it tells a domain controller
 
+	ingressTransfer = "T1105" // MITRE ATT&CK: tools brought in from outside
+
 	mapperWithin = time.Minute      // from the question to the mapper to the call
 	fetchWithin  = 10 * time.Minute // between the steps by which an exploit fetches its code
 	channelFrom  = time.Hour        // a connection held this long is a channel, no single piece of work

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -74,6 +75,7 @@ func (m *Map) tunnelPairs(d *model.Detection, asked []store.DomainExchange) []pa
 			out = append(out, p)
 			if leak && d.Phase != model.PhaseExfil && !m.internal(x.RespIP) {
 				p.phase, p.technique = model.PhaseExfil, exfilTechnique("dns", false)
+				p.remark = fmt.Sprintf(" So much in the names is data that went out, besides commands: %s of queries.", bytesText(x.OrigBytes))
 				out = append(out, p)
 			}
 			at = append(at, x.RespIP)

@@ -121,6 +121,7 @@ func TestPhases(t *testing.T) {
 	in := n.flow(t0+20*minute, "203.0.113.7", "10.0.0.10", 80, "http", 900, 400)
 	n.flow(t0+20*minute+second, "10.0.0.10", "198.51.100.7", 1389, "", 200, 300)
 	class := n.flow(t0+20*minute+2*second, "10.0.0.10", "198.51.100.7", 8000, "http", 200, 9000)
+	late := n.flow(t0+80*minute, "10.0.0.10", "198.51.100.7", 8001, "http", 200, 9000)
 	n.flow(t0+90*minute, "10.0.0.10", "198.51.100.7", 4444, "", 2000, 900)
 	tried := n.flow(t0+30*minute, "10.0.0.10", "10.0.0.11", 22, "ssh", 2000, 2500)
 	login := n.flow(t0+31*minute, "10.0.0.10", "10.0.0.12", 22, "ssh", 300_000, 50_000)
@@ -130,7 +131,10 @@ func TestPhases(t *testing.T) {
 	pipe := n.flow(t0+41*minute, "10.0.0.10", "10.0.0.13", 445, "smb", 150_000, 200_000)
 	n.flows[pipe-1].End += 300 * minute
 	n.detect("det-in", model.PhaseExploit, model.SeverityHigh, in)
-	n.detect("det-class", model.PhaseExploit, model.SeverityHigh, class)
+	n.detect("det-class", model.PhaseC2, model.SeverityHigh, class)
+	n.dets[1].Technique = "T1105"
+	n.detect("det-late", model.PhaseC2, model.SeverityHigh, late)
+	n.dets[2].Technique = "T1105"
 	n.detect("det-ssh", model.PhaseCredential, model.SeverityMedium, tried, login)
 	traces := n.traces(t, limits)
 	if len(traces) != 1 {
@@ -139,7 +143,8 @@ func TestPhases(t *testing.T) {
 	check(t, traces[0])
 	got := strings.Join(sketch(traces[0]), "\n")
 	for _, want := range []string{
-		"exploit 10.0.0.10>198.51.100.7:1389 T1190", "c2 10.0.0.10>198.51.100.7:4444 T1095",
+		"exploit 10.0.0.10>198.51.100.7:1389 T1190", "exploit 10.0.0.10>198.51.100.7:8000 T1105", "c2 10.0.0.10>198.51.100.7:8001 T1105",
+		"c2 10.0.0.10>198.51.100.7:4444 T1095",
 		"credential 10.0.0.10>10.0.0.11:22 T0000", "traversal 10.0.0.10>10.0.0.12:22 T1021.004",
 		"credential 10.0.0.10>10.0.0.1:49667 T1003.006", "traversal 10.0.0.10>10.0.0.13:445 T1021.002", "c2 10.0.0.10>10.0.0.13:445 T1090.001",
 	} {
