@@ -57,7 +57,7 @@ func Run(ctx context.Context, log *slog.Logger, services []Service) error {
 				fail(fmt.Errorf("%s: stopped by itself", st.name))
 			}
 		}()
-		log.Info("service started", "service", st.name)
+		log.Info("stage started", "stage", st.name)
 	}
 	select {
 	case <-ctx.Done():
@@ -68,7 +68,7 @@ func Run(ctx context.Context, log *slog.Logger, services []Service) error {
 		timer := time.NewTimer(Grace)
 		select {
 		case <-st.done:
-			log.Info("service stopped", "service", st.name)
+			log.Info("stage stopped", "stage", st.name)
 		case <-timer.C:
 			fail(fmt.Errorf("%s: not drained within %s; what it held is delivered again at the next start", st.name, Grace))
 		}
