@@ -14,12 +14,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/tracer-framework/tracer/pkg/lock"
 	"github.com/tracer-framework/tracer/pkg/model"
 )
 
@@ -85,7 +85,7 @@ func Open(dir string, opt Options) (*Ledger, error) {
 	if err := l.disk.syncDirs(made); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	if l.lock, err = lockDir(dir); err != nil {
+	if l.lock, err = lock.Take(filepath.Join(dir, lockFile)); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	if err := l.open(opt.Key); err != nil {
@@ -115,34 +115,6 @@ func (l *Ledger) open(keyPath string) error {
 		}
 	}
 	return l.load()
-}
-
-// lockDir takes the lock of the one writer; the kernel drops it when the process ends.
-func lockDir(dir string) (*os.File, error) {
-	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for try := 0; ; try++ { // the verifier holds the lock for an instant
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EWOULDBLOCK) || try == 20 {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	if err != nil {
-		holder, _ := os.ReadFile(path) // only for the sentence below
-		return nil, errors.Join(fmt.Errorf("lock %s, held by process %s: %w", path, strings.TrimSpace(string(holder)), err), f.Close())
-	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
-	}
-	return f, nil
 }
 
 // load reads the checkpoint and everything below it.

@@ -208,7 +208,7 @@ func TestOneWriter(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, evidence.Options{})
 	_, err := evidence.Open(dir, evidence.Options{})
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("held by process %d", os.Getpid())) {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
 		t.Fatalf("second writer: %v", err)
 	}
 }

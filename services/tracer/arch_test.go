@@ -19,6 +19,7 @@ const module = "github.com/tracer-framework/tracer/"
 var packages = []string{
 	"model",    // the nouns
 	"record",   // records as columns
+	"lock",     // one process at a time
 	"event",    // CloudEvents catalogue and codec
 	"bus",      // JetStream
 	"store",    // ClickHouse
@@ -73,10 +74,11 @@ func serviceOf(path string) string {
 var layers = map[string][]string{
 	"model":    {},
 	"record":   {"model"},
+	"lock":     {},
 	"event":    {"model", "record"},
-	"bus":      {"model", "record", "event"},
-	"store":    {"model", "record"},
-	"evidence": {"model"},
+	"bus":      {"model", "record", "event", "lock"},
+	"store":    {"model", "record", "lock"},
+	"evidence": {"model", "lock"},
 	"lab":      {"model"},
 	"service":  {"model", "event", "bus", "store", "evidence"},
 	"testkit":  {"model", "record", "event", "bus", "store", "evidence", "lab"},

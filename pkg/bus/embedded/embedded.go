@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/tracer-framework/tracer/pkg/lock"
 )
 
 // Config says where the server keeps its data and whether others may connect.
@@ -79,7 +81,11 @@ func Start(cfg Config) (*Server, error) {
 		e.log = slog.Default()
 	}
 	var err error
-	if e.lock, err = lockDir(cfg.StoreDir); err != nil {
+	// Two servers of one folder would destroy each other's streams.
+	if err := os.MkdirAll(cfg.StoreDir, 0o750); err != nil {
+		return nil, fmt.Errorf("start embedded bus: %w", err)
+	}
+	if e.lock, err = lock.Take(filepath.Join(cfg.StoreDir, "lock")); err != nil {
 		return nil, fmt.Errorf("start embedded bus: %w", err)
 	}
 	if e.s, err = e.start(); err != nil {
@@ -258,22 +264,6 @@ func hostPort(addr string) (string, int, error) {
 		return host, server.RANDOM_PORT, nil
 	}
 	return host, int(n), nil
-}
-
-// lockDir makes sure that one server uses the folder: two would destroy each other's streams.
-func lockDir(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s is in use by another process", dir)
-	}
-	return f, nil
 }
 
 // logger hands the server's log on; its notices are details to us. The server tells only

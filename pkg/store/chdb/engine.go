@@ -17,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/tracer-framework/tracer/pkg/lock"
 )
 
 // Config says which library runs over which folder.
@@ -90,8 +92,10 @@ func Open(cfg Config) (*Engine, error) {
 		if err := os.MkdirAll(cfg.Path, 0o750); err != nil {
 			return nil, fmt.Errorf("open store: %w", err)
 		}
-		if e.lock, err = lockDir(cfg.Path); err != nil {
-			return nil, err
+		// The lock stands beside the data: the library would only write to standard error
+		// that another process has them open. That one can be asked over HTTP, see Serve.
+		if e.lock, err = lock.Take(cfg.Path + ".lock"); err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
 		}
 	}
 	if !started.CompareAndSwap(false, true) {
@@ -219,45 +223,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	return err
 }
 
-// lockDir takes the lock beside the data folder, so that a second process learns who holds
-// the data: the library itself would only write to standard error.
-func lockDir(path string) (*os.File, error) {
-	name := path + ".lock"
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("lock store: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock store %s: %w", name, err)
-		}
-		var b [32]byte
-		n, _ := f.Read(b[:])
-		holder := strings.TrimSpace(string(b[:n]))
-		if holder == "" {
-			holder = "unknown"
-		}
-		return nil, fmt.Errorf("store %s is in use by process %s: %w", path, holder, ErrLocked)
-	}
-	if err := f.Truncate(0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock store %s: %w", name, err)
-	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock store %s: %w", name, err)
-	}
-	return f, nil
-}
-
-// ErrLocked tells that another process has the data folder open. It can be asked over HTTP
-// instead, see Serve.
-var ErrLocked = errors.New("one process at a time may open it")
-
 func (e *Engine) unlock() {
 	if e.lock != nil {
-		e.lock.Close() // releases the lock; the file stays, removing it would race
+		e.lock.Close() // releases the lock
 		e.lock = nil
 	}
 }

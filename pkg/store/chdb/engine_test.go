@@ -451,7 +451,7 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := child("open", dir).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), fmt.Sprintf("is in use by process %d", holder.Process.Pid)) {
+	if err == nil || !strings.Contains(string(out), fmt.Sprintf("in use by process %d", holder.Process.Pid)) {
 		t.Errorf("second open: %v\n%s", err, out)
 	}
 	in.Close()
