@@ -30,6 +30,8 @@ type Case struct {
 	Traces     uint64  `json:"traces"`
 	Profiles   string  `json:"profiles"` // digest of the threat profiles in force, set at stage detected
 	Updated    Time    `json:"updated"`  // when the case was opened; the stages that follow add microseconds, so that the latest holds
+
+	OCSF OCSF `json:"ocsf"` // follows from the rest whenever the case is written as JSON
 }
 
 // EvidenceIDs lists the ids of the inputs, sorted, without repeats.

@@ -66,6 +66,8 @@ type Detection struct {
 	Flows       []FlowID `json:"flows"`        // the first FlowsCap of them in time order
 	EvidenceIDs []string `json:"evidence_ids"` // inputs of those flows, sorted
 	From        []string `json:"from"`         // ids of the records it was made from, sorted: flow ids as text, detection ids
+
+	OCSF OCSF `json:"ocsf"` // follows from the rest whenever the detection is written as JSON
 }
 
 // FlowsCap bounds the list of flow ids a detection or edge carries; FlowCount holds the whole number.
