@@ -36,7 +36,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.WriteFile(ballast, make([]byte, 14<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log logBuffer
+	var log testkit.Output
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	s := testkit.BusServer(t, embedded.Config{StoreDir: filepath.Join(disk, "bus"), MinFree: 4 << 20, Log: logger})
 	testkit.BusOn(t, s, bus.ProvisionOptions{})

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -51,24 +50,6 @@ func oneOfEach(t testing.TB) []cloudevents.Event {
 	return out
 }
 
-// logBuffer is a log that tests can read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -81,7 +62,7 @@ func freePort(t testing.TB) string {
 
 // A full stream makes publishers wait and say so; when it drains, nothing is missing.
 func TestFullStream(t *testing.T) {
-	var log logBuffer
+	var log testkit.Output
 	s := testkit.BusServer(t, embedded.Config{})
 	testkit.BusOn(t, s, bus.ProvisionOptions{BulkBytes: 256 << 10})
 	b, err := bus.Connect(t.Context(), bus.Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, nats.InProcessServer(s))
@@ -139,7 +120,7 @@ func TestServerRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { s.Stop() }()
-	var log logBuffer
+	var log testkit.Output
 	b, err := bus.Connect(t.Context(), bus.Config{URL: s.ClientURL(), Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +204,7 @@ func TestPublishRefuses(t *testing.T) {
 // Without streams a publisher waits and says what is missing; its context ends the wait.
 func TestNotProvisioned(t *testing.T) {
 	s := testkit.BusServer(t, embedded.Config{})
-	var log logBuffer
+	var log testkit.Output
 	b, err := bus.Connect(t.Context(), bus.Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, nats.InProcessServer(s))
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -120,20 +119,7 @@ func start(t testing.TB, b *bus.Bus, s *store.Store, data string) (stop func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- svc.Run(ctx) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	t.Cleanup(stop)
-	return stop
+	return testkit.Run(t, svc.Run)
 }
 
 func complete(t testing.TB, s *store.Store, captures ...capture) {
@@ -419,7 +405,7 @@ func TestDiskFull(t *testing.T) {
 	})
 	server := testkit.BusServer(t, embedded.Config{Listen: "127.0.0.1:0"})
 	b := testkit.BusOn(t, server, bus.ProvisionOptions{})
-	var said lockedBuffer
+	var said testkit.Output
 	talking, err := bus.Connect(t.Context(), bus.Config{URL: server.ClientURL(), Name: "archive", Log: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -456,24 +442,6 @@ func TestDiskFull(t *testing.T) {
 	if letters, err := b.ListDLQ(t.Context()); err != nil || len(letters) > 0 {
 		t.Errorf("dead letters: %+v %v", letters, err)
 	}
-}
-
-// lockedBuffer takes log lines of several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // child archives until it is killed.

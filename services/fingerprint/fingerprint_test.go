@@ -1,7 +1,6 @@
 package fingerprint_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -66,15 +65,7 @@ func run(t *testing.T, b *bus.Bus, st *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
+	testkit.Run(t, s.Run)
 }
 
 // collect follows a subject from its beginning.

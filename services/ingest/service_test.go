@@ -30,10 +30,8 @@ type observer struct {
 
 func observe(t *testing.T, b *bus.Bus) *observer {
 	o := &observer{batches: map[string][]byte{}, evidence: map[string][]model.Evidence{}, news: make(chan struct{}, 1000)}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		done <- b.Consume(ctx, "fingerprint", func(_ context.Context, ev cloudevents.Event) error {
+	testkit.Run(t, func(ctx context.Context) error {
+		return b.Consume(ctx, "fingerprint", func(_ context.Context, ev cloudevents.Event) error {
 			batch := record.NewBatch()
 			if err := batch.Decode(ev.Data()); err != nil {
 				return bus.Permanent(err)
@@ -47,12 +45,6 @@ func observe(t *testing.T, b *bus.Bus) *observer {
 			}
 			return nil
 		}, bus.ConsumeOptions{})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
 	})
 	return o
 }
@@ -80,20 +72,7 @@ func startService(t *testing.T, b *bus.Bus, cfg ingest.Config, p *ingest.Progres
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	t.Cleanup(stop)
-	return stop
+	return testkit.Run(t, s.Run)
 }
 
 func openCase(t *testing.T, b *bus.Bus, paths ...string) model.Case {
