@@ -153,16 +153,23 @@ func detectHorizontal(s Scope, rows *Rows) []model.Detection {
 			bySource[key] = append(bySource[key], h)
 		}
 	}
+	byPort := func(a, b scanHit) int { return cmp.Compare(a.group.Port, b.group.Port) }
+	return perSource(s, bySource, byPort, horizontal)
+}
+
+// perSource raises the scans of each source in order: one detection for each, or one for
+// all of a source that has more than groupAbove.
+func perSource(s Scope, bySource map[string][]scanHit, order func(a, b scanHit) int, raise func(Scope, []scanHit) model.Detection) []model.Detection {
 	var out []model.Detection
 	for _, key := range sortedKeys(bySource) {
 		hits := bySource[key]
-		slices.SortFunc(hits, func(a, b scanHit) int { return cmp.Compare(a.group.Port, b.group.Port) })
+		slices.SortFunc(hits, order)
 		if len(hits) > groupAbove {
-			out = append(out, horizontal(s, hits))
+			out = append(out, raise(s, hits))
 			continue
 		}
 		for _, h := range hits {
-			out = append(out, horizontal(s, []scanHit{h}))
+			out = append(out, raise(s, []scanHit{h}))
 		}
 	}
 	return out
@@ -286,19 +293,8 @@ func detectVertical(s Scope, rows *Rows) []model.Detection {
 			bySource[key] = append(bySource[key], h)
 		}
 	}
-	var out []model.Detection
-	for _, key := range sortedKeys(bySource) {
-		hits := bySource[key]
-		slices.SortFunc(hits, func(a, b scanHit) int { return a.group.RespIP.Compare(b.group.RespIP) })
-		if len(hits) > groupAbove {
-			out = append(out, vertical(s, hits))
-			continue
-		}
-		for _, h := range hits {
-			out = append(out, vertical(s, []scanHit{h}))
-		}
-	}
-	return out
+	byTarget := func(a, b scanHit) int { return a.group.RespIP.Compare(b.group.RespIP) }
+	return perSource(s, bySource, byTarget, vertical)
 }
 
 // tracerouteLike reports whether UDP probes walk the port range traceroute uses.
