@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -182,7 +183,7 @@ func benchPackets(b *testing.B, each func(*source.Packet), end func()) {
 	b.ReportAllocs()
 	cpu := cpuTime(b)
 	for b.Loop() {
-		r, err := source.Open(path)
+		r, err := source.Open(path, math.MaxInt64)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -246,7 +247,7 @@ func TestNoAllocations(t *testing.T) {
 	if err := os.WriteFile(path, generate(2000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := source.Open(path)
+	r, err := source.Open(path, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}

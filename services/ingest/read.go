@@ -91,7 +91,7 @@ func unchanged(in model.Input) string {
 }
 
 func readCapture(ctx context.Context, in model.Input, cfg Config, progress *Progress, emit Emit, ev *model.Evidence, batches *[Partitions]int) (opened bool, err error) {
-	r, err := source.OpenUpTo(in.URI, int64(in.Size))
+	r, err := source.Open(in.URI, int64(in.Size))
 	if err != nil {
 		ev.Problems = append(ev.Problems, err.Error())
 		ev.BytesUnread = in.Size

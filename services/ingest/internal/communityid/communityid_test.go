@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func TestBaselines(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, path := range captures {
-			r, err := source.Open(path)
+			r, err := source.Open(path, math.MaxInt64)
 			if err != nil {
 				t.Fatal(err)
 			}

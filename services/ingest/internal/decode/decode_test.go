@@ -2,6 +2,7 @@ package decode_test
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"os"
 	"testing"
@@ -169,7 +170,7 @@ func TestLikeGopacket(t *testing.T) {
 	}
 	frames, both := 0, 0
 	for _, path := range found {
-		r, err := source.Open(path)
+		r, err := source.Open(path, math.MaxInt64)
 		if err != nil {
 			continue
 		}
@@ -204,7 +205,7 @@ func seeds(f *testing.F) [][]byte {
 	}
 	var out [][]byte
 	for i := 0; i < len(found); i += 37 {
-		r, err := source.Open(found[i])
+		r, err := source.Open(found[i], math.MaxInt64)
 		if err != nil {
 			continue
 		}

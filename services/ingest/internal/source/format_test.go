@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,7 +140,7 @@ func read(t testing.TB, content []byte) ([]string, source.Result, error) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := source.Open(path)
+	r, err := source.Open(path, math.MaxInt64)
 	if err != nil {
 		return nil, source.Result{}, err
 	}
@@ -253,7 +254,7 @@ func TestLarge(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := source.Open(path)
+	r, err := source.Open(path, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}

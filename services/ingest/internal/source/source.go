@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,12 +60,9 @@ type Reader struct {
 }
 
 // Open opens a capture and reads its first header. A file that is no capture at all is an
-// error of one sentence; damage further on is told by Close.
-func Open(path string) (*Reader, error) { return OpenUpTo(path, math.MaxInt64) }
-
-// OpenUpTo opens a capture of which only the first size bytes are read: what is appended to
-// the file later is not part of it.
-func OpenUpTo(path string, size int64) (*Reader, error) {
+// error of one sentence; damage further on is told by Close. Only the first size bytes are
+// read: what is appended to the file later is not part of the capture.
+func Open(path string, size int64) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open capture: %w", err)

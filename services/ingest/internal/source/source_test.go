@@ -2,6 +2,7 @@ package source_test
 
 import (
 	"encoding/csv"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -61,7 +62,7 @@ func TestPeerCounts(t *testing.T) {
 }
 
 func count(path string) (uint64, source.Result, error) {
-	r, err := source.Open(path)
+	r, err := source.Open(path, math.MaxInt64)
 	if err != nil {
 		return 0, source.Result{}, err
 	}
