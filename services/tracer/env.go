@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -123,8 +124,8 @@ func Start(ctx context.Context, log *slog.Logger, c *Config) (env *service.Env, 
 	var closers []func(context.Context) error
 	closeAll := func(ctx context.Context) error {
 		var errs []error
-		for i := len(closers) - 1; i >= 0; i-- {
-			errs = append(errs, closers[i](ctx))
+		for _, c := range slices.Backward(closers) {
+			errs = append(errs, c(ctx))
 		}
 		return errors.Join(errs...)
 	}

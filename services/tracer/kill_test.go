@@ -30,7 +30,7 @@ const kills = 10
 func TestKillWhole(t *testing.T) {
 	want := reference(t)
 	dir := t.TempDir()
-	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // moments to kill at, not secrets
+	rnd := rand.New(rand.NewPCG(1, 2))
 	args := []string{"investigate", "--data", filepath.Join(dir, "data"), "--out", filepath.Join(dir, "out"), captures(t)}
 	struck := 0
 	for range kills {
@@ -56,7 +56,7 @@ func TestKillStages(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan []string)
 	go func() {
-		rnd := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // moments to kill at, not secrets
+		rnd := rand.New(rand.NewPCG(3, 4))
 		names := []string{"ingest", "fingerprint", "archive", "tracemap", "report"}
 		var struck []string
 		for i := range kills {

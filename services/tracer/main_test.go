@@ -18,6 +18,7 @@ import (
 
 	"github.com/tracer-framework/tracer/pkg/lab"
 	"github.com/tracer-framework/tracer/pkg/store/chdb"
+	"github.com/tracer-framework/tracer/pkg/testkit"
 	"github.com/tracer-framework/tracer/services/tracer/internal/cli"
 )
 
@@ -49,25 +50,8 @@ func needLibrary(t testing.TB) {
 // process is a running tracer.
 type process struct {
 	*exec.Cmd
-	stderr *lockedBuffer
+	stderr *testkit.Output
 	done   chan struct{}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // command is the tracer command with arguments, in the folder of the test's choice.
@@ -115,7 +99,7 @@ func mustTracer(t testing.TB, want int, args ...string) (stdout, stderr string) 
 // start starts the command and lets it run; the test's end kills it.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: command(context.Background(), env, args...), stderr: &lockedBuffer{}, done: make(chan struct{})}
+	p := &process{Cmd: command(context.Background(), env, args...), stderr: &testkit.Output{}, done: make(chan struct{})}
 	p.Stderr = p.stderr
 	p.Stdout = p.stderr
 	if err := p.Start(); err != nil {

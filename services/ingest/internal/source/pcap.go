@@ -26,6 +26,7 @@ type pcapState struct {
 	nano   bool
 	header int
 	link   uint32
+	minor  uint16 // of the format's version 2
 }
 
 // newReader sniffs the format of f by its first bytes.
@@ -103,6 +104,7 @@ func (r *Reader) openPcap(head []byte) {
 	}
 	// The upper six bits tell of a frame check sequence at the end of packets.
 	p.link = p.order.Uint32(head[20:]) & 0x03ffffff
+	p.minor = p.order.Uint16(head[6:])
 	r.in.skip(24)
 }
 
@@ -126,6 +128,10 @@ func (r *Reader) nextPcap(p *Packet) bool {
 	} else {
 		sec, frac = binary.LittleEndian.Uint32(h), binary.LittleEndian.Uint32(h[4:])
 		caplen, wire = binary.LittleEndian.Uint32(h[8:]), binary.LittleEndian.Uint32(h[12:])
+	}
+	// Before version 2.3 the two lengths stood the other way round, in 2.3 either way.
+	if s.minor < 3 || s.minor == 3 && caplen > wire {
+		caplen, wire = wire, caplen
 	}
 	if caplen > maxCaplen {
 		r.problem("byte %d: packet of %d bytes, expected at most %d", in.off, caplen, maxCaplen)
