@@ -249,19 +249,48 @@ var verbs = map[string]string{
 	model.PhaseExfil: "sent data to", model.PhaseUnknown: "had suspicious traffic with",
 }
 
+// verb says what an edge did.
+func verb(t *model.Trace, e *model.TraceEdge) string {
+	switch {
+	case e.Phase == model.PhaseExploit && e.Direction == "outbound":
+		return "fetched hostile content from"
+	case e.Phase == model.PhaseExploit && calledBack(t, e):
+		return "called back to"
+	case e.Phase == model.PhaseC2 && e.Direction == "lateral" && strings.Contains(e.Service, "dns"):
+		return "tunnelled through"
+	case e.Phase == model.PhaseC2 && e.Direction == "lateral":
+		return "held a channel to"
+	case e.Phase == model.PhaseCredential && strings.HasPrefix(e.Technique, "T1003"):
+		return "took credentials from"
+	}
+	if v := verbs[e.Phase]; v != "" {
+		return v
+	}
+	return verbs[model.PhaseUnknown]
+}
+
+// calledBack tells whether an edge without a detection of its own is the answer of a host
+// to one that attacked it: the host was made to call.
+func calledBack(t *model.Trace, e *model.TraceEdge) bool {
+	return len(e.Detections) == 0 && slices.ContainsFunc(t.Edges, func(o model.TraceEdge) bool {
+		return o.OrigIP == e.RespIP && o.RespIP == e.OrigIP && o.Start <= e.Start && len(o.Detections) > 0 &&
+			(o.Phase == model.PhaseExploit || o.Phase == model.PhaseTraversal)
+	})
+}
+
 // done tells what was done, one sentence for each actor and phase, in time order.
 func done(r *Report) Paragraph {
 	p := Paragraph{Heading: "What was done"}
 	for _, t := range foremost(r) {
 		type act struct {
-			orig     netip.Addr
-			phase    string
-			outbound bool
+			orig        netip.Addr
+			phase, verb string
+			outbound    bool
 		}
 		var order []act
 		groups := map[act][]model.TraceEdge{}
 		for _, e := range t.Edges {
-			a := act{e.OrigIP, e.Phase, e.Direction == "outbound"}
+			a := act{e.OrigIP, e.Phase, verb(&t, &e), e.Direction == "outbound"}
 			if groups[a] == nil {
 				order = append(order, a)
 			}
@@ -284,26 +313,11 @@ func done(r *Report) Paragraph {
 				flows += e.FlowCount
 				end = max(end, e.End)
 			}
-			verb := verbs[a.phase]
-			if verb == "" {
-				verb = verbs[model.PhaseUnknown]
-			}
-			switch {
-			case a.phase == model.PhaseExploit && a.outbound:
-				verb = "fetched hostile content from"
-			case a.phase == model.PhaseC2 && edges[0].Direction == "lateral":
-				verb = "held a channel to"
-				if strings.Contains(edges[0].Service, "dns") {
-					verb = "tunnelled through"
-				}
-			case a.phase == model.PhaseCredential && strings.HasPrefix(edges[0].Technique, "T1003"):
-				verb = "took credentials from"
-			}
 			how := ""
 			if s := edges[0].Service; s != "" && len(edges) == 1 {
 				how = " over " + s
 			}
-			text := fmt.Sprintf("%s: from %s on, %s %s %s%s in %s", PhaseNames[a.phase], When(start), label(r, a.orig), verb, some(unique(to), maxNamed), how, plural(flows, "flow", "flows"))
+			text := fmt.Sprintf("%s: from %s on, %s %s %s%s in %s", PhaseNames[a.phase], When(start), label(r, a.orig), a.verb, some(unique(to), maxNamed), how, plural(flows, "flow", "flows"))
 			if d := end.Sub(start); d >= 2e9 {
 				text += " over " + Duration(d)
 			}

@@ -54,6 +54,7 @@ type Map struct {
 	probed     map[[2]netip.Addr]model.Time // who probed whom, and when first
 	claimed    map[model.FlowID]edgeKey     // flows of other detections, and their edge
 	fetched    map[[2]netip.Addr]model.Time // which inside host fetched what attacked it, from whom, and when first
+	attacked   map[[2]netip.Addr]attack     // who attacked whom by the detections
 }
 
 // suspect is a host that a detection or an accepted edge makes suspicious.
@@ -68,6 +69,12 @@ type suspect struct {
 	eps      time.Duration
 	acts     model.Time // earliest detection in which it is the actor, zero if none
 	dets     map[string]bool
+}
+
+// attack is the first that a detection saw of one host attacking another.
+type attack struct {
+	at        model.Time
+	technique string
 }
 
 // note says something that a trace left out; it belongs to the traces of its host.
@@ -103,7 +110,7 @@ func New(lim Limits, caseID, run string, begin model.Time, dets []model.Detectio
 		dets: map[string]*model.Detection{}, suspects: map[netip.Addr]*suspect{}, edges: map[edgeKey]*edge{},
 		candidates: map[exchangeKey]*candidate{}, clients: map[store.Dest][]store.Client{}, expanded: map[netip.Addr]bool{},
 		probes: map[model.FlowID]bool{}, probed: map[[2]netip.Addr]model.Time{}, claimed: map[model.FlowID]edgeKey{},
-		fetched: map[[2]netip.Addr]model.Time{},
+		fetched: map[[2]netip.Addr]model.Time{}, attacked: map[[2]netip.Addr]attack{},
 	}
 	byID := make(map[model.FlowID]*model.Flow, len(flows))
 	for i := range flows {
@@ -354,6 +361,7 @@ func (m *Map) accept(v verdict) {
 			m.mark(c.RespIP, v.at, m.epsOf(c.EvidenceIDs), nil, false).meeting = true
 		}
 		m.mark(c.OrigIP, v.at, m.epsOf(c.EvidenceIDs), nil, false)
+	case v.callback: // does nothing to its responder, which is the attacker
 	default:
 		m.mark(c.RespIP, v.at, m.epsOf(c.EvidenceIDs), nil, false)
 	}

@@ -288,6 +288,26 @@ func TestSmallCases(t *testing.T) {
 			t.Fatalf("%+v", traces)
 		}
 	})
+	t.Run("a host that is made to call back attacks nobody", func(t *testing.T) {
+		n := &network{}
+		n.detect("det-1", model.PhaseExploit, model.SeverityHigh, n.flow(t0, "10.0.3.5", "10.0.2.5", 8080, "http", 900, 400))
+		n.flow(t0+second, "10.0.2.5", "10.0.3.5", 1389, "", 3800, 17_000)
+		n.detect("det-2", model.PhaseC2, model.SeverityHigh, n.flow(t0+4*second, "10.0.2.5", "10.0.3.5", 443, "http", 4000, 50_000))
+		traces := n.traces(t, limits)
+		if len(traces) != 1 || len(traces[0].Edges) != 3 {
+			t.Fatalf("%+v", traces)
+		}
+		if r := roles(traces[0]); r["10.0.3.5"] != "origin" || r["10.0.2.5"] != "victim" {
+			t.Errorf("roles %v", r)
+		}
+		if e := traces[0].Edges[1]; e.RespPort != 1389 || e.Phase != model.PhaseExploit || e.Technique != "T0000" || !strings.Contains(e.Why, "10.0.2.5 called host 10.0.3.5 back") {
+			t.Errorf("call back: %+v", e)
+		}
+		if o := traces[0].Origins; len(o) != 1 || o[0].IP != ip("10.0.3.5") {
+			t.Errorf("origins %+v", o)
+		}
+		check(t, traces[0])
+	})
 	t.Run("informational detections grow nothing", func(t *testing.T) {
 		n := &network{}
 		n.detect("det-1", model.PhaseC2, model.SeverityInformational, n.flow(t0, "10.0.0.5", "192.0.2.1", 443, "tls", 100, 100))

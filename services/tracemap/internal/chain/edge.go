@@ -27,6 +27,7 @@ func compareEdge(a, b edgeKey) int {
 type edge struct {
 	key       edgeKey
 	technique string
+	enters    bool   // it acts upon its responder: a way in, and not a call back to an attacker
 	instead   string // technique where it is not that of the detections
 	remark    string // why the edge is in another phase than its detection
 	flows     map[model.FlowID]store.ExchangeFlow
@@ -81,6 +82,7 @@ func (e *edge) take(v verdict, eps func(string) time.Duration) {
 	}
 	e.ports[c.RespPort] = true
 	e.protos[c.Proto] = true
+	e.enters = e.enters || entering(v.phase) && !v.callback
 	if len(v.flows) == len(c.Flows) && c.FlowCount > uint64(len(c.Flows)) {
 		var out, in uint64
 		for _, f := range c.Flows {
@@ -135,6 +137,7 @@ func (m *Map) draw(d *model.Detection, pairs []pair) {
 		}
 		e := m.edge(edgeKey{p.orig, p.resp, p.phase, service})
 		e.dets[d.DetectionID] = d
+		e.enters = e.enters || entering(p.phase)
 		if p.technique != "" {
 			e.instead = p.technique
 		}

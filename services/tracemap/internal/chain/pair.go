@@ -263,6 +263,10 @@ func (m *Map) suspect(d *model.Detection, p pair) {
 		if len(p.flows) > 0 && p.flows[0].OrigDataStart > at {
 			at = p.flows[0].OrigDataStart
 		}
+		k := [2]netip.Addr{p.orig, p.resp}
+		if a, ok := m.attacked[k]; !ok || at < a.at {
+			m.attacked[k] = attack{at, cmp.Or(p.technique, d.Technique)}
+		}
 		m.mark(p.resp, at, eps, d, p.strong)
 	case p.asked != nil:
 		if m.authority(p.asked) {

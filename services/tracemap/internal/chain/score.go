@@ -60,6 +60,7 @@ type verdict struct {
 	technique string
 	act       string // what was done, as the middle of a sentence
 	backward  bool
+	callback  bool       // a host called the one that attacked it
 	at        model.Time // of the influence
 	terms     []term
 }
@@ -159,6 +160,10 @@ func (m *Map) forward(c store.Exchange) (v verdict) {
 		if to != nil && to.strong {
 			v.term(baseBoth, "both hosts are suspicious by themselves")
 		}
+	case inside && toInside && m.callsBack(c, v.flows):
+		v.phase, v.technique, v.act = model.PhaseExploit, m.attacked[[2]netip.Addr{c.RespIP, c.OrigIP}].technique, "called it back"
+		v.callback = true
+		v.term(baseBoth, "the host was attacked from the one it called")
 	case inside && toInside && to != nil && to.strong:
 		v.phase, v.technique, v.act = model.PhaseExploit, "T1210", "sent it payload"
 		v.term(baseBoth, "both hosts are suspicious by themselves")

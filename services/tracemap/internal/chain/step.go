@@ -75,6 +75,13 @@ func (m *Map) fetching(c store.Exchange, flows []store.ExchangeFlow) bool {
 	return true
 }
 
+// callsBack tells whether a host called the one that had attacked it before, as an attack
+// makes it do to fetch code or to open a shell.
+func (m *Map) callsBack(c store.Exchange, flows []store.ExchangeFlow) bool {
+	a, ok := m.attacked[[2]netip.Addr{c.RespIP, c.OrigIP}]
+	return ok && a.at <= flows[0].Start.Add(m.eps(flows[0].EvidenceID))
+}
+
 // fetchTechnique is that of the attack on a service if one came from outside just before,
 // else that of a program that was led to open something.
 func (m *Map) fetchTechnique(by netip.Addr, at model.Time) string {
@@ -117,7 +124,7 @@ func (m *Map) sameStep(v *verdict) bool {
 		return false
 	}
 	for k, e := range m.edges {
-		if k.orig == c.OrigIP && k.resp == c.RespIP && e.best != nil && (entering(k.phase) || k.phase == model.PhaseCredential) && v.at.Sub(e.start).Abs() <= time.Hour {
+		if k.orig == c.OrigIP && k.resp == c.RespIP && e.best != nil && (e.enters || k.phase == model.PhaseCredential) && v.at.Sub(e.start).Abs() <= time.Hour {
 			return true
 		}
 	}

@@ -382,10 +382,10 @@ func (m *Map) hosts(edges []*edge, origins []model.Origin, names map[netip.Addr]
 	}
 	for _, e := range edges {
 		from, to := at(e.key.orig, e), at(e.key.resp, e)
-		if entering(e.key.phase) {
+		if e.enters {
 			from.out, to.in = true, true
 		}
-		from.acts = from.acts || entering(e.key.phase) || probing(e.key.phase)
+		from.acts = from.acts || e.enters || probing(e.key.phase)
 		to.c2 = to.c2 || e.key.phase == model.PhaseC2
 		to.exfil = to.exfil || e.key.phase == model.PhaseExfil
 		to.passed = to.passed || !probing(e.key.phase)
@@ -437,7 +437,7 @@ func (m *Map) origins(edges []*edge, members map[netip.Addr]bool) []model.Origin
 	var events []reach.Event
 	for _, e := range edges {
 		events = append(events, e.events()...)
-		if (entering(e.key.phase) || e.key.phase == model.PhaseCredential) && m.suspects[e.key.resp] != nil {
+		if (e.enters || e.key.phase == model.PhaseCredential) && m.suspects[e.key.resp] != nil {
 			entered[e.key.resp] = true
 		}
 	}
