@@ -250,8 +250,13 @@ var verbs = map[string]string{
 }
 
 // verb says what an edge did.
-func verb(t *model.Trace, e *model.TraceEdge) string {
+func verb(r *Report, t *model.Trace, e *model.TraceEdge) string {
 	switch {
+	case (e.Phase == model.PhaseRecon || e.Phase == model.PhaseDiscovery) && !scanned(r, e.Detections):
+		if names := domainsOf(r, e.Detections); len(names) > 0 && strings.Contains(e.Service, "dns") {
+			return "looked up " + some(names, maxNamed) + " through"
+		}
+		return "asked for information from"
 	case e.Phase == model.PhaseExploit && e.Direction == "outbound":
 		return "fetched hostile content from"
 	case e.Phase == model.PhaseExploit && calledBack(t, e):
@@ -267,6 +272,26 @@ func verb(t *model.Trace, e *model.TraceEdge) string {
 		return v
 	}
 	return verbs[model.PhaseUnknown]
+}
+
+// scanned tells whether one of the detections is a scan, and not a question such as that
+// for one's own public address, which threat profiles find.
+func scanned(r *Report, ids []string) bool {
+	return slices.ContainsFunc(r.Detections, func(d model.Detection) bool {
+		looks := d.Detector != "profile" || strings.HasPrefix(d.Technique, "T1595") || d.Technique == "T1046"
+		return looks && (d.Phase == model.PhaseRecon || d.Phase == model.PhaseDiscovery) && slices.Contains(ids, d.DetectionID)
+	})
+}
+
+// domainsOf lists the names that the detections are about.
+func domainsOf(r *Report, ids []string) []string {
+	var names []string
+	for _, d := range r.Detections {
+		if d.Domain != "" && slices.Contains(ids, d.DetectionID) {
+			names = append(names, d.Domain)
+		}
+	}
+	return unique(names)
 }
 
 // calledBack tells whether an edge without a detection of its own is the answer of a host
@@ -290,7 +315,7 @@ func done(r *Report) Paragraph {
 		var order []act
 		groups := map[act][]model.TraceEdge{}
 		for _, e := range t.Edges {
-			a := act{e.OrigIP, e.Phase, verb(&t, &e), e.Direction == "outbound"}
+			a := act{e.OrigIP, e.Phase, verb(r, &t, &e), e.Direction == "outbound"}
 			if groups[a] == nil {
 				order = append(order, a)
 			}

@@ -308,6 +308,19 @@ func TestSmallCases(t *testing.T) {
 		}
 		check(t, traces[0])
 	})
+	t.Run("a question to the resolver does not make it a target", func(t *testing.T) {
+		n := &network{}
+		n.detect("det-1", model.PhaseC2, model.SeverityHigh, n.flow(t0, "10.0.0.5", "192.0.2.1", 4782, "tls", 100, 100))
+		n.detect("det-2", model.PhaseDiscovery, model.SeverityLow, n.flow(t0+second, "10.0.0.5", "10.0.0.1", 53, "dns", 40, 80))
+		n.dets[1].Detector, n.dets[1].Technique = "profile", "T1016"
+		traces := n.traces(t, limits)
+		if len(traces) != 1 || len(traces[0].Edges) != 2 || traces[0].Edges[1].Service != "dns" {
+			t.Fatalf("%+v", traces)
+		}
+		if r := roles(traces[0]); r["10.0.0.1"] != "relay" {
+			t.Errorf("roles %v", r)
+		}
+	})
 	t.Run("informational detections grow nothing", func(t *testing.T) {
 		n := &network{}
 		n.detect("det-1", model.PhaseC2, model.SeverityInformational, n.flow(t0, "10.0.0.5", "192.0.2.1", 443, "tls", 100, 100))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tracer-framework/tracer/pkg/model"
@@ -28,6 +29,7 @@ type edge struct {
 	key       edgeKey
 	technique string
 	enters    bool   // it acts upon its responder: a way in, and not a call back to an attacker
+	targeted  bool   // it is aimed at its responder, which does not merely answer a question, as a resolver does
 	instead   string // technique where it is not that of the detections
 	remark    string // why the edge is in another phase than its detection
 	flows     map[model.FlowID]store.ExchangeFlow
@@ -83,6 +85,7 @@ func (e *edge) take(v verdict, eps func(string) time.Duration) {
 	e.ports[c.RespPort] = true
 	e.protos[c.Proto] = true
 	e.enters = e.enters || entering(v.phase) && !v.callback
+	e.targeted = true
 	if len(v.flows) == len(c.Flows) && c.FlowCount > uint64(len(c.Flows)) {
 		var out, in uint64
 		for _, f := range c.Flows {
@@ -131,13 +134,14 @@ func (m *Map) draw(d *model.Detection, pairs []pair) {
 	}
 	for _, p := range pairs {
 		service := ""
-		if !scanning(p.phase) && len(p.flows) > 0 {
+		if !p.scan && len(p.flows) > 0 {
 			f := p.flows[0]
 			service = serviceOf(store.Exchange{Proto: f.Proto, RespPort: f.RespPort, Service: f.Service})
 		}
 		e := m.edge(edgeKey{p.orig, p.resp, p.phase, service})
 		e.dets[d.DetectionID] = d
 		e.enters = e.enters || entering(p.phase)
+		e.targeted = e.targeted || !scanning(p.phase) || p.scan
 		if p.technique != "" {
 			e.instead = p.technique
 		}
@@ -195,6 +199,12 @@ func (m *Map) draw(d *model.Detection, pairs []pair) {
 // scanning phases look only; their flows influence nobody.
 func scanning(phase string) bool {
 	return phase == model.PhaseRecon || phase == model.PhaseDiscovery
+}
+
+// scan reports whether a detection is of tries that look for hosts or services, not of a
+// question such as that for one's own public address.
+func scan(d *model.Detection) bool {
+	return scanning(d.Phase) && (d.Detector != "profile" || strings.HasPrefix(d.Technique, "T1595") || d.Technique == "T1046")
 }
 
 // failed are the connection states in which no payload can have been understood.

@@ -19,6 +19,7 @@ type pair struct {
 	technique  string        // of this pair where it is not that of the detection
 	remark     string        // why it is in another phase than the detection
 	flows      []*model.Flow // sorted by start, id; may be empty when the detection lists none
+	scan       bool          // the flows are tries that look for hosts or services
 	strong     bool          // it makes its hosts suspicious by itself
 
 	asked  *store.DomainExchange // what was asked under the domain of a tunnel, of which flows are the first
@@ -81,7 +82,7 @@ func (m *Map) probe(d *model.Detection, pairs []pair) {
 				m.probes[f.FlowID] = true
 			}
 		}
-		if !probing(p.phase) {
+		if !probing(p.phase) || scanning(p.phase) && !p.scan {
 			continue
 		}
 		at := d.FirstSeen
@@ -106,7 +107,7 @@ func (m *Map) pairsOf(d *model.Detection, byID map[model.FlowID]*model.Flow) []p
 		if f == nil || !host(f.OrigIP) || !host(f.RespIP) {
 			continue
 		}
-		p := pair{orig: f.OrigIP, resp: f.RespIP, phase: d.Phase}
+		p := pair{orig: f.OrigIP, resp: f.RespIP, phase: d.Phase, scan: scan(d)}
 		if d.Phase == model.PhaseCredential {
 			m.session(&p, f)
 		}
@@ -117,7 +118,7 @@ func (m *Map) pairsOf(d *model.Detection, byID map[model.FlowID]*model.Flow) []p
 		by[k].flows = append(by[k].flows, f)
 	}
 	if len(by) == 0 && host(d.OrigIP) && host(d.RespIP) {
-		by[key{d.OrigIP, d.RespIP, d.Phase}] = &pair{orig: d.OrigIP, resp: d.RespIP, phase: d.Phase}
+		by[key{d.OrigIP, d.RespIP, d.Phase}] = &pair{orig: d.OrigIP, resp: d.RespIP, phase: d.Phase, scan: scan(d)}
 	}
 	out := make([]pair, 0, len(by))
 	for _, p := range by {

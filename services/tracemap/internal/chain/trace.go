@@ -385,10 +385,10 @@ func (m *Map) hosts(edges []*edge, origins []model.Origin, names map[netip.Addr]
 		if e.enters {
 			from.out, to.in = true, true
 		}
-		from.acts = from.acts || e.enters || probing(e.key.phase)
+		from.acts = from.acts || e.enters || probing(e.key.phase) && e.targeted
 		to.c2 = to.c2 || e.key.phase == model.PhaseC2
 		to.exfil = to.exfil || e.key.phase == model.PhaseExfil
-		to.passed = to.passed || !probing(e.key.phase)
+		to.passed = to.passed || !probing(e.key.phase) || !e.targeted
 	}
 	isOrigin := map[netip.Addr]bool{}
 	for _, o := range origins {
