@@ -238,6 +238,17 @@ func Map(ctx context.Context, st *store.Store, cfg Config, c model.Case, dets []
 		return nil, err
 	}
 	m := chain.New(cfg.limits(), c.CaseID, c.Run, begin, dets, flows, domains)
+	if orig, all := m.Unlisted(); len(orig) > 0 {
+		exchanges, _, err := st.Exchanges(ctx, store.ExchangeQuery{
+			EvidenceIDs: evidence, Hosts: orig, Suspects: all,
+			Ports: chain.RemotePorts(), Services: chain.RemoteServices(),
+			TransferBytes: chain.TransferBytes, TransferRatio: chain.TransferRatio, Limit: exchangesPerRound,
+		})
+		if err != nil {
+			return nil, err
+		}
+		m.Complete(exchanges)
+	}
 	for {
 		hosts := m.Frontier()
 		if len(hosts) == 0 {

@@ -55,6 +55,7 @@ type Map struct {
 	claimed    map[model.FlowID]edgeKey     // flows of other detections, and their edge
 	fetched    map[[2]netip.Addr]model.Time // which inside host fetched what attacked it, from whom, and when first
 	attacked   map[[2]netip.Addr]attack     // who attacked whom by the detections
+	unlisted   map[string]uint64            // detections over several pairs: how many of their flows no edge has yet
 }
 
 // suspect is a host that a detection or an accepted edge makes suspicious.
@@ -110,7 +111,7 @@ func New(lim Limits, caseID, run string, begin model.Time, dets []model.Detectio
 		dets: map[string]*model.Detection{}, suspects: map[netip.Addr]*suspect{}, edges: map[edgeKey]*edge{},
 		candidates: map[exchangeKey]*candidate{}, clients: map[store.Dest][]store.Client{}, expanded: map[netip.Addr]bool{},
 		probes: map[model.FlowID]bool{}, probed: map[[2]netip.Addr]model.Time{}, claimed: map[model.FlowID]edgeKey{},
-		fetched: map[[2]netip.Addr]model.Time{}, attacked: map[[2]netip.Addr]attack{},
+		fetched: map[[2]netip.Addr]model.Time{}, attacked: map[[2]netip.Addr]attack{}, unlisted: map[string]uint64{},
 	}
 	byID := make(map[model.FlowID]*model.Flow, len(flows))
 	for i := range flows {

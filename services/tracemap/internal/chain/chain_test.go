@@ -321,6 +321,28 @@ func TestSmallCases(t *testing.T) {
 			t.Errorf("roles %v", r)
 		}
 	})
+	t.Run("a detection over two pairs with more flows than it lists", func(t *testing.T) {
+		n := &network{}
+		var ids []model.FlowID
+		for i := range 299 {
+			ids = append(ids, n.flow(t0+model.Time(i)*second, "10.0.0.5", []string{"192.0.2.1", "192.0.2.2"}[i%2], 443, "tls", 100, 200))
+		}
+		n.detect("det-1", model.PhaseC2, model.SeverityMedium, ids...)
+		m := chain.New(limits, "case", "", t0, n.dets, n.flows[:model.FlowsCap], nil)
+		orig, all := m.Unlisted()
+		if len(orig) != 1 || len(all) != 3 {
+			t.Fatalf("unlisted %v, %v", orig, all)
+		}
+		m.Complete(n.exchanges(orig))
+		var flows, sent uint64
+		var end model.Time
+		for _, e := range m.Traces(nil)[0].Edges {
+			flows, sent, end = flows+e.FlowCount, sent+e.OrigBytes, max(end, e.End)
+		}
+		if flows != 299 || sent != 29_900 || end != n.flows[298].End {
+			t.Errorf("%d flows, %d bytes, until %s", flows, sent, end)
+		}
+	})
 	t.Run("informational detections grow nothing", func(t *testing.T) {
 		n := &network{}
 		n.detect("det-1", model.PhaseC2, model.SeverityInformational, n.flow(t0, "10.0.0.5", "192.0.2.1", 443, "tls", 100, 100))

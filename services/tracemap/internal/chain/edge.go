@@ -192,6 +192,57 @@ func (m *Map) draw(d *model.Detection, pairs []pair) {
 		case all == 1 && d.FlowCount > listed:
 			e.hidden = max(e.hidden, d.FlowCount-listed)
 			e.span(d.FirstSeen, d.LastSeen)
+		case all > 1 && d.FlowCount > uint64(len(d.Flows)) && !scanning(p.phase):
+			m.unlisted[d.DetectionID] = d.FlowCount - uint64(len(d.Flows))
+		}
+	}
+}
+
+// Unlisted names the hosts at both ends of the detections over several address pairs that
+// count more flows than they list. Complete takes the exchanges between them.
+func (m *Map) Unlisted() (orig, all []netip.Addr) {
+	from, both := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	for k, e := range m.edges {
+		for id := range e.dets {
+			if m.unlisted[id] > 0 {
+				from[k.orig], both[k.orig], both[k.resp] = true, true, true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(from), netip.Addr.Compare), slices.SortedFunc(maps.Keys(both), netip.Addr.Compare)
+}
+
+// Complete adds to the edges what their detections count but do not list, as far as the
+// exchanges account for it: the exchange began with the detection, not before it, and has
+// no more further flows than the detection.
+func (m *Map) Complete(exchanges []store.Exchange) {
+	exchanges = slices.Clone(exchanges)
+	slices.SortFunc(exchanges, func(a, b store.Exchange) int { return compareExchange(keyOf(a), keyOf(b)) })
+	for _, c := range exchanges {
+		var e *edge
+		var listed, out, in uint64
+		for _, f := range c.Flows {
+			if k, ok := m.claimed[f.FlowID]; ok && (e == nil || e.key == k) {
+				e = m.edges[k]
+				listed, out, in = listed+1, out+f.OrigBytes, in+f.RespBytes
+			}
+		}
+		if e == nil || len(e.domains) > 0 || c.FlowCount <= listed {
+			continue
+		}
+		more := c.FlowCount - listed
+		for _, id := range slices.Sorted(maps.Keys(e.dets)) {
+			if more <= m.unlisted[id] && c.Start >= e.dets[id].FirstSeen {
+				m.unlisted[id] -= more
+				e.hidden += more
+				e.hiddenOut += c.OrigBytes - min(out, c.OrigBytes)
+				e.hiddenIn += c.RespBytes - min(in, c.RespBytes)
+				e.span(c.Start, c.End)
+				for _, id := range c.EvidenceIDs {
+					e.evidence[id] = true
+				}
+				break
+			}
 		}
 	}
 }
