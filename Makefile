@@ -1,5 +1,6 @@
 # TRACER: `make help` lists what can be made.
 SHELL       := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 GO          ?= go
 export CGO_ENABLED ?= 0
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)

@@ -62,8 +62,8 @@ type connRow struct {
 // zeekServices are the protocols read by both, by Zeek's name.
 var zeekServices = map[string]string{"dns": "dns", "http": "http", "ssl": "tls", "ssh": "ssh"}
 
-// TestZeekConn compares flows with the conn.log that Zeek writes for the same capture.
-func TestZeekConn(t *testing.T) {
+// TestConformanceZeekConn compares flows with the conn.log that Zeek writes for the same capture.
+func TestConformanceZeekConn(t *testing.T) {
 	dir := testkit.Data(t, "conn", "zeek")
 	logs, err := filepath.Glob(filepath.Join(dir, "*", "expected", "conn.log"))
 	if err != nil {

@@ -26,9 +26,9 @@ type row struct {
 	CommunityID string `json:"communityid"`
 }
 
-// TestBaselines computes every value of the specification's baselines, from the tuples
+// TestConformanceCommunityID computes every value of the specification's baselines, from the tuples
 // listed there and from the packets they were made of.
-func TestBaselines(t *testing.T) {
+func TestConformanceCommunityID(t *testing.T) {
 	dir := testkit.Data(t, "fingerprints", "community-id")
 	for _, c := range []struct {
 		file  string
@@ -97,4 +97,17 @@ func show(id []byte, plain bool) string {
 	}
 	sum, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(string(id), "1:"))
 	return "1:" + hex.EncodeToString(sum)
+}
+
+// TestVectors needs no reference data: examples of the specification's text.
+func TestVectors(t *testing.T) {
+	a, b := netip.MustParseAddr("128.232.110.120"), netip.MustParseAddr("66.35.250.204")
+	for _, f := range []communityid.Flow{
+		{Src: a, Dst: b, SrcPort: 34855, DstPort: 80, Proto: 6},
+		{Src: b, Dst: a, SrcPort: 80, DstPort: 34855, Proto: 6},
+	} {
+		if got, want := string(communityid.Append(nil, 0, f)), "1:LQU9qZlK+B5F3KDmev6m5PMibrg="; got != want {
+			t.Errorf("%+v: %s, want %s", f, got, want)
+		}
+	}
 }

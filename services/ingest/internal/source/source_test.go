@@ -14,8 +14,8 @@ import (
 	"github.com/tracer-framework/tracer/services/ingest/internal/source"
 )
 
-// TestPeerCounts compares the number of packets with what capinfos says of every capture.
-func TestPeerCounts(t *testing.T) {
+// TestConformancePacketCounts compares the number of packets with what capinfos says of every capture.
+func TestConformancePacketCounts(t *testing.T) {
 	for _, folder := range []string{"conn", "attacks", "fingerprints"} {
 		dir := testkit.Data(t, folder)
 		f, err := os.Open(filepath.Join(dir, "peer-tshark", "captures.tsv"))
