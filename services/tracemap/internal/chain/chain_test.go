@@ -343,6 +343,22 @@ func TestSmallCases(t *testing.T) {
 			t.Errorf("%d flows, %d bytes, until %s", flows, sent, end)
 		}
 	})
+	t.Run("nothing is said to come after what it came before", func(t *testing.T) {
+		for _, more := range []bool{false, true} {
+			n := &network{}
+			n.flow(t0, "10.0.0.5", "10.0.0.4", 22, "ssh", 900, 2000)
+			want := "begun before and still open when it turned suspicious"
+			if more {
+				n.flow(t0+20*second, "10.0.0.5", "10.0.0.4", 22, "ssh", 900, 2000)
+				want = "partly before and partly after it turned suspicious"
+			}
+			n.detect("det-1", model.PhaseC2, model.SeverityHigh, n.flow(t0+second, "10.0.0.5", "192.0.2.1", 443, "tls", 100, 100))
+			traces := n.traces(t, limits)
+			if len(traces) != 1 || len(traces[0].Edges) != 2 || !strings.Contains(traces[0].Edges[0].Why, want) {
+				t.Errorf("expected %q: %+v", want, traces)
+			}
+		}
+	})
 	t.Run("informational detections grow nothing", func(t *testing.T) {
 		n := &network{}
 		n.detect("det-1", model.PhaseC2, model.SeverityInformational, n.flow(t0, "10.0.0.5", "192.0.2.1", 443, "tls", 100, 100))

@@ -292,7 +292,7 @@ func (m *Map) write(e *edge, traceID string, listed int) model.TraceEdge {
 	if d := e.strongest(); d != nil {
 		out.Technique = cmp.Or(e.instead, d.Technique)
 	}
-	out.Why = e.why(&out)
+	out.Why = e.why(&out, m.bounds[k.orig].At)
 	out.From = append(out.From, out.Detections...)
 	for _, id := range out.Flows {
 		out.From = append(out.From, id.String())
@@ -301,8 +301,9 @@ func (m *Map) write(e *edge, traceID string, listed int) model.TraceEdge {
 	return out
 }
 
-// why is the reason for the edge in plain words.
-func (e *edge) why(out *model.TraceEdge) string {
+// why is the reason for the edge in plain words. since is when its originator was
+// suspicious.
+func (e *edge) why(out *model.TraceEdge, since model.Time) string {
 	if d := e.strongest(); d != nil {
 		s := d.Why
 		if len(s) > maxWhy {
@@ -337,18 +338,26 @@ func (e *edge) why(out *model.TraceEdge) string {
 	if out.RespPort != 0 {
 		where = fmt.Sprintf(" on port %d/%s", out.RespPort, out.Proto)
 	}
-	s := fmt.Sprintf("%s %s, %s,%s in %s with %s sent and %s received. For it: %s", out.OrigIP, strings.Replace(e.best.act, "it", "host "+out.RespIP.String(), 1), e.best.tense(), where, flowsText(out.FlowCount), bytesText(out.OrigBytes), bytesText(out.RespBytes), strings.Join(pro, "; "))
+	s := fmt.Sprintf("%s %s, %s,%s in %s with %s sent and %s received. For it: %s", out.OrigIP, strings.Replace(e.best.act, "it", "host "+out.RespIP.String(), 1), e.tense(since), where, flowsText(out.FlowCount), bytesText(out.OrigBytes), bytesText(out.RespBytes), strings.Join(pro, "; "))
 	if len(con) > 0 {
 		s += ". Against it: " + strings.Join(con, "; ")
 	}
 	return s + fmt.Sprintf(". Score %.1f, accepted from %.1f.", e.best.score(), threshold)
 }
 
-func (v verdict) tense() string {
-	if v.backward {
+func (e *edge) tense(since model.Time) string {
+	switch {
+	case e.best.backward:
 		return "before that host's first suspicious act"
+	case e.start >= since:
+		return "after it had turned suspicious itself"
 	}
-	return "after it had turned suspicious itself"
+	for _, f := range e.flows {
+		if f.Start >= since {
+			return "partly before and partly after it turned suspicious itself"
+		}
+	}
+	return "begun before and still open when it turned suspicious itself"
 }
 
 func flowsText(n uint64) string {
