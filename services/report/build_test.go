@@ -312,6 +312,20 @@ func TestEmptyCases(t *testing.T) {
 	checkPage(t, build(t, unread)[report.FileHTML], "")
 }
 
+// TestProbedWithoutTrace: who was probed is named even where no trace tells of it.
+func TestProbedWithoutTrace(t *testing.T) {
+	in := report.Input{
+		Detections: []model.Detection{{
+			DetectionID: "det-1", Detector: "horizontal_scan", Severity: model.SeverityLow, Phase: model.PhaseRecon, OrigIP: ip("203.0.113.9"),
+			FlowCount: 5, Flows: flowIDs(0, 2), Numbers: []model.Number{{Name: "targets", Value: 2}},
+		}},
+		Listed: []model.Flow{{FlowID: flowIDs(0, 1)[0], RespIP: ip("10.0.0.7")}, {FlowID: flowIDs(1, 1)[0], RespIP: ip("192.168.4.2")}},
+	}
+	if md := string(build(t, in)[report.FileMarkdown]); !strings.Contains(md, "- 2 addresses of a private network were probed; no trace leads into them: 10.0.0.7 and 192.168.4.2.") {
+		t.Error(md)
+	}
+}
+
 // TestEveryStatementHasIDs: no claim of the summary stands without what it rests on.
 func TestEveryStatementHasIDs(t *testing.T) {
 	for _, in := range []report.Input{small(), large(40)} {

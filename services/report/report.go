@@ -250,6 +250,17 @@ func Gather(ctx context.Context, st *store.Store, c model.Case, dets []model.Det
 		}
 	}
 	hosts = slices.DeleteFunc(hosts, func(a netip.Addr) bool { return !a.IsValid() })
+	var several []model.FlowID
+	for _, d := range dets {
+		if !d.RespIP.IsValid() {
+			several = append(several, d.Flows...)
+		}
+	}
+	if len(several) > 0 {
+		if in.Listed, err = st.FlowsByID(ctx, ids, several); err != nil {
+			return in, fmt.Errorf("case %s: %w", c.CaseID, err)
+		}
+	}
 	if in.Hosts, err = st.TrafficOf(ctx, ids, hosts); err != nil {
 		return in, fmt.Errorf("case %s: %w", c.CaseID, err)
 	}

@@ -22,6 +22,7 @@ type Input struct {
 	Traces     []model.Trace
 	Traffic    store.Traffic
 	Hosts      []store.Talker // traffic of the hosts that detections and traces name
+	Listed     []model.Flow   // flows that detections upon several hosts list, with their ends
 }
 
 // Report is what the documents say. It holds no time of writing, no run, no path: the
@@ -41,6 +42,8 @@ type Report struct {
 	Attack     []Technique       `json:"attack"`
 	Traffic    store.Traffic     `json:"traffic"`
 	Files      []File            `json:"files"` // the machine-readable documents beside this one
+
+	listed map[model.FlowID]netip.Addr // responders of the flows that detections upon several hosts list
 }
 
 // Statement is one sentence and the ids of the records it rests on.
@@ -175,6 +178,10 @@ func New(in Input) *Report {
 	}
 	if r.Traffic.Volume == nil {
 		r.Traffic.Volume = []store.Volume{}
+	}
+	r.listed = make(map[model.FlowID]netip.Addr, len(in.Listed))
+	for _, f := range in.Listed {
+		r.listed[f.FlowID] = f.RespIP
 	}
 	worstFirst(r)
 	r.Inputs = sources(in.Case, in.Evidence)

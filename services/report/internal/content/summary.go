@@ -2,6 +2,7 @@ package content
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -141,6 +142,10 @@ func hit(r *Report) Paragraph {
 		})
 	}
 	if len(p.Statements) == 0 {
+		if s, ok := probed(r); ok {
+			p.Statements = append(p.Statements, s)
+			return p
+		}
 		var outside []Host
 		for _, h := range r.Hosts {
 			if len(h.Detections) > 0 {
@@ -154,6 +159,42 @@ func hit(r *Report) Paragraph {
 		}
 	}
 	return p
+}
+
+// probed names the addresses of private networks that the listed flows of scans went to,
+// for cases in which no trace tells of them.
+func probed(r *Report) (Statement, bool) {
+	found := map[netip.Addr]bool{}
+	var ids []string
+	atLeast := ""
+	for _, d := range r.Detections {
+		if !scanned(r, []string{d.DetectionID}) {
+			continue
+		}
+		own := map[netip.Addr]bool{}
+		for _, id := range d.Flows {
+			to := r.listed[id]
+			own[to] = true
+			if to.IsPrivate() {
+				found[to] = true
+				ids = append(ids, d.DetectionID)
+			}
+		}
+		for _, n := range d.Numbers {
+			if n.Name == "targets" && n.Value > float64(len(own)) {
+				atLeast = "At least "
+			}
+		}
+	}
+	if len(found) == 0 {
+		return Statement{}, false
+	}
+	var names []string
+	for _, ip := range slices.SortedFunc(maps.Keys(found), netip.Addr.Compare) {
+		names = append(names, label(r, ip))
+	}
+	return Statement{fmt.Sprintf("%s%s of a private network %s probed; no trace leads into them: %s.", atLeast, plural(uint64(len(names)), "address", "addresses"),
+		map[bool]string{true: "was", false: "were"}[len(names) == 1], some(names, maxNamed)), unique(ids)}, true
 }
 
 func hostIDs(hosts []Host) []string {
