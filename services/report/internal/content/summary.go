@@ -29,7 +29,7 @@ func summary(r *Report) []Paragraph {
 
 func quiet(r *Report) string {
 	return fmt.Sprintf("No detector and no threat profile found anything suspicious in %s of %s. This does not prove that nothing happened: what the evidence does not show cannot be found in it.",
-		plural(r.Traffic.Flows, "flow", "flows"), plural(uint64(len(r.Inputs)), "input", "inputs"))
+		Plural(r.Traffic.Flows, "flow", "flows"), Plural(uint64(len(r.Inputs)), "input", "inputs"))
 }
 
 func sourceIDs(r *Report) []string {
@@ -60,8 +60,8 @@ func headline(r *Report) Paragraph {
 		first, last = min(first, d.FirstSeen), max(last, d.LastSeen)
 	}
 	p := Paragraph{Heading: "What was found", Statements: []Statement{{
-		fmt.Sprintf("%s (%s) in %s between %s and %s.", plural(uint64(len(r.Detections)), "detection", "detections"), strings.Join(counts, ", "),
-			plural(r.Traffic.Flows, "flow", "flows"), When(first), When(last)), ids,
+		fmt.Sprintf("%s (%s) in %s between %s and %s.", Plural(uint64(len(r.Detections)), "detection", "detections"), strings.Join(counts, ", "),
+			Plural(r.Traffic.Flows, "flow", "flows"), When(first), When(last)), ids,
 	}}}
 	if n := len(r.Traces); n > 0 {
 		var traceIDs []string
@@ -112,7 +112,7 @@ func hit(r *Report) Paragraph {
 			verb = "show"
 		}
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s of the inside network %s signs of compromise: %s.", plural(uint64(len(entered)), "host", "hosts"), verb, some(sortedByIP(entered), maxNamed)),
+			fmt.Sprintf("%s of the inside network %s signs of compromise: %s.", Plural(uint64(len(entered)), "host", "hosts"), verb, some(sortedByIP(entered), maxNamed)),
 			hostIDs(entered),
 		})
 	}
@@ -122,12 +122,12 @@ func hit(r *Report) Paragraph {
 			verb = "have"
 		}
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s %s weak signs only (detections of low severity, often harmless): %s.", plural(uint64(len(weak)), "host", "hosts"), verb, some(sortedByIP(weak), maxNamed)), hostIDs(weak),
+			fmt.Sprintf("%s %s weak signs only (detections of low severity, often harmless): %s.", Plural(uint64(len(weak)), "host", "hosts"), verb, some(sortedByIP(weak), maxNamed)), hostIDs(weak),
 		})
 	}
 	if len(used) > 0 {
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s may have been used on the way, though no detection names %s: %s.", plural(uint64(len(used)), "further host", "further hosts"), map[bool]string{true: "it", false: "them"}[len(used) == 1], some(sortedByIP(used), maxNamed)),
+			fmt.Sprintf("%s may have been used on the way, though no detection names %s: %s.", Plural(uint64(len(used)), "further host", "further hosts"), map[bool]string{true: "it", false: "them"}[len(used) == 1], some(sortedByIP(used), maxNamed)),
 			hostIDs(used),
 		})
 	}
@@ -137,7 +137,7 @@ func hit(r *Report) Paragraph {
 			verb = "were"
 		}
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s %s probed without a sign of having been entered: %s.", plural(uint64(len(looked)), "further host", "further hosts"), verb, some(sortedByIP(looked), maxNamed)),
+			fmt.Sprintf("%s %s probed without a sign of having been entered: %s.", Plural(uint64(len(looked)), "further host", "further hosts"), verb, some(sortedByIP(looked), maxNamed)),
 			hostIDs(looked),
 		})
 	}
@@ -193,7 +193,7 @@ func probed(r *Report) (Statement, bool) {
 	for _, ip := range slices.SortedFunc(maps.Keys(found), netip.Addr.Compare) {
 		names = append(names, label(r, ip))
 	}
-	return Statement{fmt.Sprintf("%s%s of a private network %s probed; no trace leads into them: %s.", atLeast, plural(uint64(len(names)), "address", "addresses"),
+	return Statement{fmt.Sprintf("%s%s of a private network %s probed; no trace leads into them: %s.", atLeast, Plural(uint64(len(names)), "address", "addresses"),
 		map[bool]string{true: "was", false: "were"}[len(names) == 1], some(names, maxNamed)), unique(ids)}, true
 }
 
@@ -243,7 +243,7 @@ func others(r *Report) []Statement {
 	if len(ids) == 0 {
 		return nil
 	}
-	return []Statement{{fmt.Sprintf("%s of less weight: see “Traces”.", plural(uint64(len(ids)), "further trace is", "further traces are")), ids}}
+	return []Statement{{fmt.Sprintf("%s of less weight: see “Traces”.", Plural(uint64(len(ids)), "further trace is", "further traces are")), ids}}
 }
 
 func began(r *Report) Paragraph {
@@ -365,7 +365,7 @@ func done(r *Report) Paragraph {
 		for i, a := range order {
 			if i == maxDone {
 				p.Statements = append(p.Statements, Statement{
-					fmt.Sprintf("%s of this trace are told in the chronology.", plural(uint64(len(order)-i), "further step", "further steps")), []string{t.TraceID},
+					fmt.Sprintf("%s of this trace are told in the chronology.", Plural(uint64(len(order)-i), "further step", "further steps")), []string{t.TraceID},
 				})
 				break
 			}
@@ -383,7 +383,7 @@ func done(r *Report) Paragraph {
 			if s := edges[0].Service; s != "" && len(edges) == 1 {
 				how = " over " + s
 			}
-			text := fmt.Sprintf("%s: from %s on, %s %s %s%s in %s", PhaseNames[a.phase], When(start), label(r, a.orig), a.verb, some(unique(to), maxNamed), how, plural(flows, "flow", "flows"))
+			text := fmt.Sprintf("%s: from %s on, %s %s %s%s in %s", PhaseNames[a.phase], When(start), label(r, a.orig), a.verb, some(unique(to), maxNamed), how, Plural(flows, "flow", "flows"))
 			if d := end.Sub(start); d >= 2e9 {
 				text += " over " + Duration(d)
 			}
@@ -428,7 +428,7 @@ func left(r *Report) Paragraph {
 		for _, s := range p.Statements[maxDone:] {
 			rest = append(rest, s.IDs...)
 		}
-		p.Statements = append(p.Statements[:maxDone], Statement{fmt.Sprintf("%s are told in the chronology.", plural(uint64(n-maxDone), "further transfer", "further transfers")), rest})
+		p.Statements = append(p.Statements[:maxDone], Statement{fmt.Sprintf("%s are told in the chronology.", Plural(uint64(n-maxDone), "further transfer", "further transfers")), rest})
 	}
 	if len(ids) > 0 {
 		p.Statements = append(p.Statements, Statement{
@@ -471,7 +471,9 @@ func surety(r *Report) Paragraph {
 			ids = append(ids, d.DetectionID)
 		}
 		text := fmt.Sprintf("The detections of severity %s have a confidence of %d of 100 (%s).", r.Severity, highest, sure(highest))
-		if lowest != highest {
+		if lowest != highest && sure(lowest) == sure(highest) {
+			text = fmt.Sprintf("The detections of severity %s have a confidence of %d to %d of 100 (%s).", r.Severity, lowest, highest, sure(highest))
+		} else if lowest != highest {
 			text = fmt.Sprintf("The detections of severity %s have a confidence of %d to %d of 100 (%s to %s).", r.Severity, lowest, highest, sure(lowest), sure(highest))
 		}
 		p.Statements = append(p.Statements, Statement{text, ids})
@@ -491,7 +493,7 @@ func surety(r *Report) Paragraph {
 	if certain+possible > 0 {
 		text := fmt.Sprintf("Within the clock bounds set for the inputs, the order in time is certain for %s.", allOf(certain, certain+possible))
 		if possible > 0 {
-			text = fmt.Sprintf("Within the clock bounds set for the inputs, the order in time is certain for %d of %s and possible for the others.", certain, plural(certain+possible, "step", "steps"))
+			text = fmt.Sprintf("Within the clock bounds set for the inputs, the order in time is certain for %d of %s and possible for the others.", certain, Plural(certain+possible, "step", "steps"))
 		}
 		p.Statements = append(p.Statements, Statement{text, traceIDs})
 	}
@@ -510,7 +512,7 @@ func allOf(n, of uint64) string {
 	if of == 1 {
 		return "the one step"
 	}
-	return fmt.Sprintf("all %s", plural(n, "step", "steps"))
+	return fmt.Sprintf("all %s", Plural(n, "step", "steps"))
 }
 
 func limitIDs(r *Report) []string {
@@ -541,7 +543,7 @@ func limits(r *Report) []Statement {
 			out = append(out, Statement{fmt.Sprintf("%s: %s", s.Names[0], strings.TrimSuffix(problem, ".")+"."), ids})
 		}
 		if s.BytesUnread > 0 {
-			out = append(out, Statement{fmt.Sprintf("%s: %s behind the damage were not read; what they hold is in no conclusion.", s.Names[0], plural(s.BytesUnread, "byte", "bytes")), ids})
+			out = append(out, Statement{fmt.Sprintf("%s: %s behind the damage were not read; what they hold is in no conclusion.", s.Names[0], Plural(s.BytesUnread, "byte", "bytes")), ids})
 		}
 		if s.Packets == 0 && len(s.Problems) == 0 {
 			out = append(out, Statement{fmt.Sprintf("%s: it held no packet.", s.Names[0]), ids})

@@ -54,9 +54,9 @@ func Duration(d time.Duration) string {
 	case d < time.Second:
 		return "under a second"
 	case d < 2*time.Minute:
-		return plural(uint64(d/time.Second), "second", "seconds")
+		return Plural(uint64(d/time.Second), "second", "seconds")
 	case d < 2*time.Hour:
-		return plural(uint64(d/time.Minute), "minute", "minutes")
+		return Plural(uint64(d/time.Minute), "minute", "minutes")
 	case d < 48*time.Hour:
 		return fmt.Sprintf("%.1f hours", d.Hours())
 	default:
@@ -64,7 +64,8 @@ func Duration(d time.Duration) string {
 	}
 }
 
-func plural(n uint64, one, many string) string {
+// Plural writes a number with its noun.
+func Plural(n uint64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
@@ -74,7 +75,7 @@ func plural(n uint64, one, many string) string {
 // some lists up to n things and says how many more there are.
 func some(list []string, n int) string {
 	if len(list) > n {
-		return strings.Join(list[:n], ", ") + " and " + plural(uint64(len(list)-n), "other", "others")
+		return strings.Join(list[:n], ", ") + " and " + Plural(uint64(len(list)-n), "other", "others")
 	}
 	if len(list) < 2 {
 		return strings.Join(list, "")

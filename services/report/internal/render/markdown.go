@@ -88,8 +88,11 @@ func ReportMarkdown(r *content.Report) []byte {
 		if len(d.FalsePositives) > 0 {
 			w("- looks the same when harmless: %s\n", Markdown(strings.Join(d.FalsePositives, "; ")))
 		}
-		w("- %s flows", content.Count(d.FlowCount))
+		w("- %s", content.Plural(d.FlowCount, "flow", "flows"))
 		if len(d.Flows) > 0 {
+			if shown := min(len(d.Flows), maxFlows); uint64(shown) < d.FlowCount {
+				w(", the first %d of them", shown)
+			}
 			w(": `%s`", query(d.Flows))
 		}
 		w("\n- id `%s`\n\n", d.DetectionID)
@@ -118,11 +121,11 @@ func ReportMarkdown(r *content.Report) []byte {
 	}
 	for _, t := range r.Traces {
 		w("### %s%s · %s\n\n", anchor(t.TraceID), labels.of(t.TraceID), Markdown(t.Title))
-		w("From %s to %s: %d hosts, %d steps. Id `%s`.\n\n", content.When(t.Start), content.When(t.End), len(t.Hosts), len(t.Edges), t.TraceID)
+		w("From %s to %s: %s, %s. Id `%s`.\n\n", content.When(t.Start), content.When(t.End), content.Plural(uint64(len(t.Hosts)), "host", "hosts"), content.Plural(uint64(len(t.Edges)), "step", "steps"), t.TraceID)
 		for _, o := range t.Origins {
 			w("- origin %s, confidence %d of 100: %s\n", o.IP, o.Confidence, Markdown(o.Why))
 		}
-		w("- the analysis ended after %d rounds: %s\n", t.Stop.Rounds, Markdown(stopText(t.Stop.Reason)))
+		w("- the analysis ended after %s: %s\n", content.Plural(uint64(t.Stop.Rounds), "round", "rounds"), Markdown(stopText(t.Stop.Reason)))
 		for _, o := range t.Stop.Open {
 			w("- left open: %s\n", Markdown(o))
 		}
@@ -144,7 +147,7 @@ func ReportMarkdown(r *content.Report) []byte {
 	w("\n")
 	head("Protocol", "Service", "Usual port", "Flows", "Servers", "Bytes")
 	for _, s := range r.Traffic.Services {
-		row(Markdown(s.Proto), Markdown(serviceName(s.Service)), fmt.Sprint(s.Port), content.Count(s.Flows), content.Count(s.Hosts), content.Bytes(s.Bytes))
+		row(Markdown(s.Proto), Markdown(serviceName(s.Service)), usualPort(s), content.Count(s.Flows), content.Count(s.Hosts), content.Bytes(s.Bytes))
 	}
 
 	w("\n## Evidence and verification\n\n")

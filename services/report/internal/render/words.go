@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tracer-framework/tracer/pkg/model"
+	"github.com/tracer-framework/tracer/pkg/store"
 	"github.com/tracer-framework/tracer/services/report/internal/content"
 )
 
@@ -73,6 +74,15 @@ func query(ids []model.FlowID) string {
 		return fmt.Sprintf(`tracer query "SELECT * FROM flow WHERE flow_id = %s"`, list[0])
 	}
 	return fmt.Sprintf(`tracer query "SELECT * FROM flow WHERE flow_id IN (%s)"`, strings.Join(list, ", "))
+}
+
+// usualPort is the port of a service. What was not recognised has none, unless it is a
+// single flow: the most used port of a scan says nothing.
+func usualPort(s store.Service) string {
+	if s.Service == "" && s.Flows > 1 {
+		return "–"
+	}
+	return strconv.Itoa(int(s.Port))
 }
 
 // number writes a figure with its unit.
