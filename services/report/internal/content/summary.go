@@ -93,13 +93,15 @@ func headline(r *Report) Paragraph {
 
 func hit(r *Report) Paragraph {
 	p := Paragraph{Heading: "Who was hit"}
-	var entered, weak, used, looked []Host
+	var entered, attackers, weak, used, looked []Host
 	for _, h := range r.Hosts {
 		switch {
 		case h.Internal && h.Role != "target" && h.Role != "relay" && h.Role != "" && len(h.Detections) > 0 && Rank(h.Severity) < Rank(model.SeverityMedium):
 			weak = append(weak, h)
 		case h.Internal && h.Role != "target" && h.Role != "relay" && h.Role != "" && len(h.Detections) == 0:
 			used = append(used, h)
+		case h.Compromised() && attacksOnly(r, h.IP):
+			attackers = append(attackers, h)
 		case h.Compromised():
 			entered = append(entered, h)
 		case h.Role == "target" && h.Internal:
@@ -114,6 +116,12 @@ func hit(r *Report) Paragraph {
 		p.Statements = append(p.Statements, Statement{
 			fmt.Sprintf("%s of the inside network %s signs of compromise: %s.", Plural(uint64(len(entered)), "host", "hosts"), verb, some(sortedByIP(entered), maxNamed)),
 			hostIDs(entered),
+		})
+	}
+	if len(attackers) > 0 {
+		p.Statements = append(p.Statements, Statement{
+			fmt.Sprintf("%s of the inside network attacked others; nothing shows that %s entered: %s.", Plural(uint64(len(attackers)), "host", "hosts"),
+				map[bool]string{true: "it was", false: "they were"}[len(attackers) == 1], some(sortedByIP(attackers), maxNamed)), hostIDs(attackers),
 		})
 	}
 	if len(weak) > 0 {
@@ -159,6 +167,26 @@ func hit(r *Report) Paragraph {
 		}
 	}
 	return p
+}
+
+// attacksOnly tells whether a host exploited others, did nothing else that a trace tells,
+// and was entered by nobody.
+func attacksOnly(r *Report, ip netip.Addr) bool {
+	attacks := false
+	for i := range r.Traces {
+		t := &r.Traces[i]
+		for k := range t.Edges {
+			e := &t.Edges[k]
+			enters := e.Phase == model.PhaseTraversal || e.Phase == model.PhaseExploit && e.Direction != "outbound" && !calledBack(t, e)
+			switch {
+			case e.OrigIP == ip && (e.Phase != model.PhaseExploit || !enters), e.RespIP == ip && enters:
+				return false
+			case e.OrigIP == ip:
+				attacks = true
+			}
+		}
+	}
+	return attacks
 }
 
 // probed names the addresses of private networks that the listed flows of scans went to,
