@@ -27,7 +27,7 @@ import (
 var quietLog = slog.New(slog.DiscardHandler)
 
 // stored puts the small case into a store, as archive does.
-func stored(t *testing.T) (*record.Batch, model.Case) {
+func stored() (*record.Batch, model.Case) {
 	in := small()
 	b := record.NewBatch()
 	for i := range in.Evidence {
@@ -82,7 +82,7 @@ func TestService(t *testing.T) {
 			return nil
 		}, bus.ConsumeOptions{})
 	}()
-	batch, c := stored(t)
+	batch, c := stored()
 	publish := func(id string) {
 		ev, err := event.New(event.CaseUpdated, id, "test", c.CaseID, &c)
 		if err != nil {

@@ -114,14 +114,14 @@ func hit(r *Report) Paragraph {
 			verb = "show"
 		}
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s of the inside network %s signs of compromise: %s.", Plural(uint64(len(entered)), "host", "hosts"), verb, some(sortedByIP(entered), maxNamed)),
+			fmt.Sprintf("%s of the inside network %s signs of compromise: %s.", Plural(uint64(len(entered)), "host", "hosts"), verb, some(sortedByIP(entered))),
 			hostIDs(entered),
 		})
 	}
 	if len(attackers) > 0 {
 		p.Statements = append(p.Statements, Statement{
 			fmt.Sprintf("%s of the inside network attacked others; nothing shows that %s entered: %s.", Plural(uint64(len(attackers)), "host", "hosts"),
-				map[bool]string{true: "it was", false: "they were"}[len(attackers) == 1], some(sortedByIP(attackers), maxNamed)), hostIDs(attackers),
+				map[bool]string{true: "it was", false: "they were"}[len(attackers) == 1], some(sortedByIP(attackers))), hostIDs(attackers),
 		})
 	}
 	if len(weak) > 0 {
@@ -130,12 +130,12 @@ func hit(r *Report) Paragraph {
 			verb = "have"
 		}
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s %s weak signs only (detections of low severity, often harmless): %s.", Plural(uint64(len(weak)), "host", "hosts"), verb, some(sortedByIP(weak), maxNamed)), hostIDs(weak),
+			fmt.Sprintf("%s %s weak signs only (detections of low severity, often harmless): %s.", Plural(uint64(len(weak)), "host", "hosts"), verb, some(sortedByIP(weak))), hostIDs(weak),
 		})
 	}
 	if len(used) > 0 {
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s may have been used on the way, though no detection names %s: %s.", Plural(uint64(len(used)), "further host", "further hosts"), map[bool]string{true: "it", false: "them"}[len(used) == 1], some(sortedByIP(used), maxNamed)),
+			fmt.Sprintf("%s may have been used on the way, though no detection names %s: %s.", Plural(uint64(len(used)), "further host", "further hosts"), map[bool]string{true: "it", false: "them"}[len(used) == 1], some(sortedByIP(used))),
 			hostIDs(used),
 		})
 	}
@@ -145,7 +145,7 @@ func hit(r *Report) Paragraph {
 			verb = "were"
 		}
 		p.Statements = append(p.Statements, Statement{
-			fmt.Sprintf("%s %s probed without a sign of having been entered: %s.", Plural(uint64(len(looked)), "further host", "further hosts"), verb, some(sortedByIP(looked), maxNamed)),
+			fmt.Sprintf("%s %s probed without a sign of having been entered: %s.", Plural(uint64(len(looked)), "further host", "further hosts"), verb, some(sortedByIP(looked))),
 			hostIDs(looked),
 		})
 	}
@@ -162,7 +162,7 @@ func hit(r *Report) Paragraph {
 		}
 		if len(outside) > 0 {
 			p.Statements = append(p.Statements, Statement{
-				fmt.Sprintf("No address of a private network is involved. The detections name %s.", some(sortedByIP(outside), maxNamed)), hostIDs(outside),
+				fmt.Sprintf("No address of a private network is involved. The detections name %s.", some(sortedByIP(outside))), hostIDs(outside),
 			})
 		}
 	}
@@ -222,7 +222,7 @@ func probed(r *Report) (Statement, bool) {
 		names = append(names, label(r, ip))
 	}
 	return Statement{fmt.Sprintf("%s%s of a private network %s probed; no trace leads into them: %s.", atLeast, Plural(uint64(len(names)), "address", "addresses"),
-		map[bool]string{true: "was", false: "were"}[len(names) == 1], some(names, maxNamed)), unique(ids)}, true
+		map[bool]string{true: "was", false: "were"}[len(names) == 1], some(names)), unique(ids)}, true
 }
 
 func hostIDs(hosts []Host) []string {
@@ -294,7 +294,7 @@ func began(r *Report) Paragraph {
 			for _, o := range t.Origins[1:] {
 				others = append(others, fmt.Sprintf("%s (%d of 100)", label(r, o.IP), o.Confidence))
 			}
-			text += some(others, maxNamed) + "."
+			text += some(others) + "."
 		}
 		p.Statements = append(p.Statements, Statement{text, []string{t.TraceID}})
 	}
@@ -323,7 +323,7 @@ func verb(r *Report, t *model.Trace, e *model.TraceEdge) string {
 	switch {
 	case (e.Phase == model.PhaseRecon || e.Phase == model.PhaseDiscovery) && !scanned(r, e.Detections):
 		if names := domainsOf(r, e.Detections); len(names) > 0 && strings.Contains(e.Service, "dns") {
-			return "looked up " + some(names, maxNamed) + " through"
+			return "looked up " + some(names) + " through"
 		}
 		return "asked for information from"
 	case e.Phase == model.PhaseExploit && e.Direction == "outbound":
@@ -411,7 +411,7 @@ func done(r *Report) Paragraph {
 			if s := edges[0].Service; s != "" && len(edges) == 1 {
 				how = " over " + s
 			}
-			text := fmt.Sprintf("%s: from %s on, %s %s %s%s in %s", PhaseNames[a.phase], When(start), label(r, a.orig), a.verb, some(unique(to), maxNamed), how, Plural(flows, "flow", "flows"))
+			text := fmt.Sprintf("%s: from %s on, %s %s %s%s in %s", PhaseNames[a.phase], When(start), label(r, a.orig), a.verb, some(unique(to)), how, Plural(flows, "flow", "flows"))
 			if d := end.Sub(start); d >= 2e9 {
 				text += " over " + Duration(d)
 			}

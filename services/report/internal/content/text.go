@@ -72,9 +72,9 @@ func Plural(n uint64, one, many string) string {
 	return Count(n) + " " + many
 }
 
-// some lists up to n things and says how many more there are.
-func some(list []string, n int) string {
-	if len(list) > n {
+// some lists up to maxNamed things and says how many more there are.
+func some(list []string) string {
+	if n := maxNamed; len(list) > n {
 		return strings.Join(list[:n], ", ") + " and " + Plural(uint64(len(list)-n), "other", "others")
 	}
 	if len(list) < 2 {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tracer-framework/tracer/pkg/model"
 	"github.com/tracer-framework/tracer/services/report/internal/content"
@@ -411,10 +412,11 @@ func (l *line) path() string {
 		dir = -1
 	}
 	x, y := l.x0, l.y0
-	path := fmt.Sprintf("M%s,%s", num(x), num(y))
+	var path strings.Builder
+	fmt.Fprintf(&path, "M%s,%s", num(x), num(y))
 	curve := func(x1, y1 float64) {
 		b := dir * math.Abs(x1-x) * 0.5
-		path += fmt.Sprintf(" C%s,%s %s,%s %s,%s", num(x+b), num(y), num(x1-b), num(y1), num(x1), num(y1))
+		fmt.Fprintf(&path, " C%s,%s %s,%s %s,%s", num(x+b), num(y), num(x1-b), num(y1), num(x1), num(y1))
 		x, y = x1, y1
 	}
 	for _, n := range via {
@@ -423,11 +425,11 @@ func (l *line) path() string {
 			near, far = far, near
 		}
 		curve(near, n.y+n.height/2)
-		path += fmt.Sprintf(" L%s,%s", num(far), num(y))
+		fmt.Fprintf(&path, " L%s,%s", num(far), num(y))
 		x = far
 	}
 	curve(l.x1, l.y1)
-	return path
+	return path.String()
 }
 
 // middle is the point of the curve where its label stands: in the gap of a column that it

@@ -27,8 +27,9 @@ func (d *drawing) add(format string, args ...any) {
 }
 
 func (d *drawing) svg(class, label string, width, height float64) template.HTML {
+	//nolint:gosec // built from escaped text only
 	return template.HTML(fmt.Sprintf(`<svg class="%s" viewBox="0 0 %s %s" width="%s" height="%s" role="img" aria-label="%s">`,
-		class, num(width), num(height), num(width), num(height), esc(label)) + d.b.String() + "</svg>") //nolint:gosec // built from escaped text only
+		class, num(width), num(height), num(width), num(height), esc(label)) + d.b.String() + "</svg>")
 }
 
 func num(f float64) string {
@@ -55,10 +56,7 @@ type scale struct {
 }
 
 func newScale(from, to model.Time, x0, x1 float64) scale {
-	span := to - from
-	if span < 1_000_000 {
-		span = 1_000_000
-	}
+	span := max(to-from, 1_000_000)
 	pad := span / 40
 	return scale{from - pad, from + span + pad, x0, x1}
 }

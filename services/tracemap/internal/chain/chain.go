@@ -251,9 +251,7 @@ func (m *Map) Add(hosts []netip.Addr, exchanges []store.Exchange, clients map[st
 	for _, h := range hosts {
 		m.expanded[h] = true
 	}
-	for d, list := range clients {
-		m.clients[d] = list
-	}
+	maps.Copy(m.clients, clients)
 	for _, c := range exchanges {
 		if !host(c.OrigIP) || !host(c.RespIP) || c.OrigIP == c.RespIP {
 			continue

@@ -223,7 +223,7 @@ func (m *Map) weigh(dets []model.Detection, pairs [][]pair) [][]pair {
 		for _, p := range list {
 			if !p.strong {
 				actor := slices.ContainsFunc(p.who(), func(ip netip.Addr) bool { return strong[ip] }) && len(users[p.resp]) < popularFrom
-				if !actor && !(strong[p.resp] && len(p.actors) == 0) {
+				if !actor && (!strong[p.resp] || len(p.actors) > 0) {
 					continue
 				}
 				p.strong = dets[i].Confidence >= strongFrom

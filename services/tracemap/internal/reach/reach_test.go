@@ -27,16 +27,19 @@ func TestForward(t *testing.T) {
 		want   map[int]string // host: arrival, certain?
 	}{
 		{
-			"in order", []reach.Event{event(1, 2, 110, 120), event(2, 3, 130, 140)},
+			"in order",
+			[]reach.Event{event(1, 2, 110, 120), event(2, 3, 130, 140)},
 			map[int]string{1: "100 certain", 2: "110 certain", 3: "130 certain"},
 		},
 		{"too early", []reach.Event{event(1, 2, 110, 120), event(2, 3, 90, 109)}, map[int]string{1: "100 certain", 2: "110 certain"}},
 		{
-			"open before, alive after", []reach.Event{event(1, 2, 110, 120), event(2, 3, 90, 115)},
+			"open before, alive after",
+			[]reach.Event{event(1, 2, 110, 120), event(2, 3, 90, 115)},
 			map[int]string{1: "100 certain", 2: "110 certain", 3: "110 possible"},
 		},
 		{
-			"a later certain way beside an earlier possible one", []reach.Event{event(1, 2, 90, 105), event(1, 2, 150, 160), event(2, 3, 170, 171)},
+			"a later certain way beside an earlier possible one",
+			[]reach.Event{event(1, 2, 90, 105), event(1, 2, 150, 160), event(2, 3, 170, 171)},
 			map[int]string{1: "100 certain", 2: "100 certain", 3: "170 certain"},
 		},
 		{"a loop", []reach.Event{event(1, 2, 110, 120), event(2, 1, 111, 121), event(2, 2, 112, 113)}, map[int]string{1: "100 certain", 2: "110 certain"}},
