@@ -11,6 +11,7 @@ import (
 	"github.com/tracer-framework/tracer/pkg/bus"
 	"github.com/tracer-framework/tracer/pkg/event"
 	"github.com/tracer-framework/tracer/pkg/model"
+	"github.com/tracer-framework/tracer/pkg/service"
 	"github.com/tracer-framework/tracer/pkg/store"
 	"github.com/tracer-framework/tracer/services/fingerprint/internal/detect"
 	"github.com/tracer-framework/tracer/services/fingerprint/internal/profile"
@@ -59,32 +60,16 @@ func (s *Service) treat(ctx context.Context, ev cloudevents.Event) error {
 	return nil
 }
 
-// wait polls the store, first often, then once a second, until nothing of the inputs is
-// missing.
+// wait ends when the store holds everything read from the inputs.
 func (s *Service) wait(ctx context.Context, caseID string, ids []string) error {
-	pause := 100 * time.Millisecond
-	said := time.Now()
-	for {
+	err := service.Wait(ctx, s.deps.Log, "the inputs of case "+caseID+" to be stored", func() (bool, error) {
 		missing, err := s.deps.Store.Incomplete(ctx, ids)
-		if err != nil {
-			return fmt.Errorf("case %s: %w", caseID, err)
-		}
-		if len(missing) == 0 {
-			return nil
-		}
-		if time.Since(said) > time.Minute {
-			said = time.Now()
-			s.deps.Log.Info("case waits for its inputs to be stored", "case", caseID, "missing", len(missing), "of", len(ids))
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-bus.Stopping(ctx):
-			return bus.Retry(fmt.Errorf("case %s: stopped while waiting for its inputs", caseID))
-		case <-time.After(pause):
-		}
-		pause = min(time.Second, pause*3/2)
+		return len(missing) == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("case %s: %w", caseID, err)
 	}
+	return nil
 }
 
 // Detect matches the profiles and runs the detectors over what the store holds of the

@@ -200,33 +200,19 @@ func (s *Service) handle(ctx context.Context, ev cloudevents.Event) error {
 
 // gather waits until the store holds all that the case says there is, and reads it.
 func (s *Service) gather(ctx context.Context, c model.Case) (Input, error) {
-	pause := 50 * time.Millisecond
-	said := time.Now()
-	for {
-		dets, err := s.deps.Store.Detections(ctx, c.CaseID, c.Run)
-		if err != nil {
-			return Input{}, fmt.Errorf("case %s: %w", c.CaseID, err)
+	var dets []model.Detection
+	var traces []model.Trace
+	err := service.Wait(ctx, s.deps.Log, "the records of case "+c.CaseID+" to be stored", func() (_ bool, err error) {
+		if dets, err = s.deps.Store.Detections(ctx, c.CaseID, c.Run); err != nil {
+			return false, err
 		}
-		traces, err := s.deps.Store.Traces(ctx, c.CaseID, c.Run)
-		if err != nil {
-			return Input{}, fmt.Errorf("case %s: %w", c.CaseID, err)
-		}
-		if uint64(len(dets)) >= c.Detections && uint64(len(traces)) >= c.Traces {
-			return Gather(ctx, s.deps.Store, c, dets, traces)
-		}
-		if time.Since(said) > time.Minute {
-			said = time.Now()
-			s.deps.Log.Info("case waits for its records to be stored", "case", c.CaseID, "detections", len(dets), "traces", len(traces))
-		}
-		select {
-		case <-ctx.Done():
-			return Input{}, ctx.Err()
-		case <-bus.Stopping(ctx):
-			return Input{}, bus.Retry(fmt.Errorf("case %s: stopped while waiting for its records", c.CaseID))
-		case <-time.After(pause):
-		}
-		pause = min(time.Second, pause*3/2)
+		traces, err = s.deps.Store.Traces(ctx, c.CaseID, c.Run)
+		return uint64(len(dets)) >= c.Detections && uint64(len(traces)) >= c.Traces, err
+	})
+	if err != nil {
+		return Input{}, fmt.Errorf("case %s: %w", c.CaseID, err)
 	}
+	return Gather(ctx, s.deps.Store, c, dets, traces)
 }
 
 // Gather reads from the store what a report needs beside the detections and traces.

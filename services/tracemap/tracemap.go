@@ -184,30 +184,15 @@ func (s *Service) handle(ctx context.Context, ev cloudevents.Event) error {
 }
 
 // detections waits until the store holds as many detections as the case says.
-func (s *Service) detections(ctx context.Context, c *model.Case) ([]model.Detection, error) {
-	pause := 50 * time.Millisecond
-	said := time.Now()
-	for {
-		dets, err := s.deps.Store.Detections(ctx, c.CaseID, c.Run)
-		if err != nil {
-			return nil, fmt.Errorf("case %s: %w", c.CaseID, err)
-		}
-		if uint64(len(dets)) >= c.Detections {
-			return dets, nil
-		}
-		if time.Since(said) > time.Minute {
-			said = time.Now()
-			s.deps.Log.Info("case waits for its detections to be stored", "case", c.CaseID, "stored", len(dets), "of", c.Detections)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-bus.Stopping(ctx):
-			return nil, bus.Retry(fmt.Errorf("case %s: stopped while waiting for its detections", c.CaseID))
-		case <-time.After(pause):
-		}
-		pause = min(time.Second, pause*3/2)
+func (s *Service) detections(ctx context.Context, c *model.Case) (dets []model.Detection, err error) {
+	err = service.Wait(ctx, s.deps.Log, "the detections of case "+c.CaseID+" to be stored", func() (_ bool, err error) {
+		dets, err = s.deps.Store.Detections(ctx, c.CaseID, c.Run)
+		return uint64(len(dets)) >= c.Detections, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("case %s: %w", c.CaseID, err)
 	}
+	return dets, nil
 }
 
 // Map grows the traces of a case from its detections over the stored flows. The result
